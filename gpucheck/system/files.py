@@ -1,0 +1,182 @@
+"""Reading files below a root without ever leaving it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NoReturn
+
+from gpucheck.system.protocol import NotLive, Ran
+
+#: Linux gives up after 40 links in one path: path_resolution(7).
+MAX_LINKS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What ``stat(2)`` says of a file, in the terms that probes need."""
+
+    kind: str
+    """``file``, ``directory``, ``link``, ``char``, ``block``, ``fifo`` or ``socket``."""
+    mode: int
+    """Permission bits, for example ``0o666``."""
+    uid: int
+    gid: int
+    size: int
+    identity: tuple[int, int]
+    """(device, inode): equal for two names of one file."""
+    device: tuple[int, int] | None
+    """(major, minor) of a device node."""
+
+
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
+
+
+def status_of(found: os.stat_result) -> Status:
+    """The ``Status`` for what ``os.stat`` returned."""
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "unknown")
+    device = (os.major(found.st_rdev), os.minor(found.st_rdev)) if kind in ("char", "block") else None
+    return Status(
+        kind,
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_size,
+        (found.st_dev, found.st_ino),
+        device,
+    )
+
+
+def read_regular(path: str, shown: str, limit: int, offset: int) -> bytes:
+    """Read a regular file; ``shown`` is the name for errors. A pipe or a device is refused, not waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), shown)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", shown)
+        if offset:
+            os.lseek(fd, offset, os.SEEK_SET)
+        parts = []
+        left = limit
+        while left > 0 and (part := os.read(fd, min(left, 1 << 20))):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def glob_by_names(system: Rootfs, pattern: str) -> tuple[str, ...]:
+    """``System.glob`` in terms of ``names``: one directory listing for each component with a wildcard."""
+    found = [""]
+    for part in pattern.strip("/").split("/"):
+        following = []
+        for base in found:
+            if not any(char in part for char in "*?["):
+                following.append(f"{base}/{part}")
+                continue
+            try:
+                names = system.names(base or "/")
+            except OSError:
+                continue
+            hidden = part.startswith(".")
+            following += [f"{base}/{name}" for name in names if fnmatchcase(name, part) and (hidden or name[0] != ".")]
+        found = following
+    return tuple(sorted(path for path in found if system.exists(path)))
+
+
+class Rootfs:
+    """The files below a directory, as a program with that root directory would see them. Executes nothing."""
+
+    live = False
+
+    def __init__(self, root: str, env: Mapping[str, str] | None = None) -> None:
+        """``root``: an existing directory. ``env``: the environment that programs there would get.
+
+        Raises ``NotADirectoryError`` or ``FileNotFoundError``.
+        """
+        self.root = os.path.realpath(root, strict=True)
+        if not os.path.isdir(self.root):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
+        self.env: Mapping[str, str] = dict(env or {})
+
+    def resolve(self, path: str) -> str | None:
+        try:
+            return self._follow(path)
+        except OSError:
+            return None
+
+    def status(self, path: str, *, follow: bool = True) -> Status:
+        return status_of(os.lstat(self._outside(self._follow(path, last=follow), path)))
+
+    def exists(self, path: str) -> bool:
+        """Whether a name is there; a dangling link counts, as it does for ``glob``."""
+        try:
+            self.status(path, follow=False)
+        except OSError:
+            return False
+        return True
+
+    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
+        return read_regular(self._outside(self._follow(path), path), path, limit, offset)
+
+    def link(self, path: str) -> str:
+        return os.readlink(self._outside(self._follow(path, last=False), path))
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        return tuple(sorted(os.listdir(self._outside(self._follow(directory), directory))))
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        return glob_by_names(self, pattern)
+
+    def run(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+        raise NotLive(f"{argv[0]} was not run: {self.root} is only files")
+
+    def _outside(self, inside: str, shown: str) -> str:
+        if "\0" in inside:
+            raise OSError(errno.EINVAL, "a path with a null byte", shown)
+        return self.root + inside
+
+    def _follow(self, path: str, *, last: bool = True) -> str:
+        """Resolve as chroot(2) would: ``..`` stops at the root, absolute links start at it."""
+        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        done: list[str] = []
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            here = "/".join(["", *done, part])
+            outside = self._outside(here, path)
+            mode = os.lstat(outside).st_mode
+            if stat.S_ISLNK(mode) and (last or todo):
+                links += 1
+                if links > MAX_LINKS:
+                    self._loop(path)
+                target = os.readlink(outside)
+                if target.startswith("/"):
+                    done = []
+                todo += [step for step in reversed(target.split("/")) if step not in ("", ".")]
+                continue
+            if todo and not stat.S_ISDIR(mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            done.append(part)
+        return "/" + "/".join(done)
+
+    def _loop(self, path: str) -> NoReturn:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)

@@ -1,0 +1,77 @@
+"""What a probe may ask of a machine, a root file system or an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gpucheck.system.files import Status
+
+
+class NotLive(RuntimeError):
+    """Something was to be executed on a system that is only files (a root file system, an image)."""
+
+
+class TimedOut(RuntimeError):
+    """A child process did not answer within its deadline and was killed."""
+
+    def __init__(self, argv: tuple[str, ...], seconds: float) -> None:
+        super().__init__(f"{argv[0]}: no answer within {seconds:g} s")
+        self.argv = argv
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished child process: exit status as ``subprocess`` gives it (negative: killed by that signal)."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class System(Protocol):
+    """A place to look at. Paths are absolute and as seen from inside the system.
+
+    File methods raise ``OSError`` (``FileNotFoundError``, ``PermissionError``, ...) with the path as seen inside.
+    """
+
+    @property
+    def live(self) -> bool:
+        """False: nothing may be executed (an image, a root file system)."""
+        ...
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment variables that a program there would see."""
+        ...
+
+    def resolve(self, path: str) -> str | None:
+        """The path with all symbolic links followed, without ever leaving the root; None when nothing is there."""
+        ...
+
+    def status(self, path: str, *, follow: bool = True) -> Status:
+        """Kind, mode, owner and size of a file."""
+        ...
+
+    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
+        """At most ``limit`` bytes from ``offset`` of a regular file; never blocks on a pipe or a device."""
+        ...
+
+    def link(self, path: str) -> str:
+        """The text of a symbolic link."""
+        ...
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """The sorted names in a directory."""
+        ...
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Sorted paths that match; ``*`` and ``?`` within one component, hidden files only by a leading dot."""
+        ...
+
+    def run(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+        """Run a program to its end. Raises NotLive, TimedOut, or OSError when it cannot be started."""
+        ...
