@@ -2,6 +2,6 @@
 
 from gpucheck.system.files import Rootfs, Status
 from gpucheck.system.local import Local
-from gpucheck.system.protocol import NotLive, Ran, System, TimedOut
+from gpucheck.system.protocol import NotLive, Ran, Running, System
 
-__all__ = ["Local", "NotLive", "Ran", "Rootfs", "Status", "System", "TimedOut"]
+__all__ = ["Local", "NotLive", "Ran", "Rootfs", "Running", "Status", "System"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
-from gpucheck.system.protocol import NotLive, Ran
+from gpucheck.system.protocol import NotLive, Running
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
@@ -143,7 +143,7 @@ class Rootfs:
     def glob(self, pattern: str) -> tuple[str, ...]:
         return glob_by_names(self, pattern)
 
-    def run(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+    def start(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Running:
         raise NotLive(f"{argv[0]} was not run: {self.root} is only files")
 
     def _outside(self, inside: str, shown: str) -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 
 from gpucheck.system.files import Rootfs, Status, read_regular, status_of
-from gpucheck.system.protocol import Ran, TimedOut
+from gpucheck.system.protocol import Ran
+
+#: A process in an uninterruptible system call does not even die of SIGKILL: after this many seconds it is left behind.
+ABANDON = 1.0
 
 
 class Local(Rootfs):
@@ -37,22 +41,41 @@ class Local(Rootfs):
     def names(self, directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(directory)))
 
-    def run(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
-        child = subprocess.Popen(
+    def start(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Child:
+        return Child(argv, timeout, stdin, self.env if env is None else env)
+
+
+class Child:
+    """A child process in a session of its own, with a deadline."""
+
+    def __init__(self, argv: tuple[str, ...], timeout: float, stdin: str, env: Mapping[str, str]) -> None:
+        self._deadline = time.monotonic() + timeout
+        self._stdin = stdin
+        self._process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=dict(self.env if env is None else env),
+            env=dict(env),
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
         )
+
+    def finish(self) -> Ran:
+        process = self._process
         try:
-            stdout, stderr = child.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired:
+            stdout, stderr = process.communicate(self._stdin, max(0.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired as late:
             # The whole session: a driver call can leave helpers (nvidia-modprobe) that hold the pipes open.
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            raise TimedOut(argv, timeout) from None
-        return Ran(child.returncode, stdout, stderr)
+            os.killpg(process.pid, signal.SIGKILL)
+            try:
+                stdout, stderr = process.communicate(timeout=ABANDON)
+            except subprocess.TimeoutExpired:
+                stdout, stderr = _text(late.stdout), _text(late.stderr)
+            return Ran(None, stdout, stderr)
+        return Ran(process.returncode, stdout, stderr)
+
+
+def _text(partial: bytes | str | None) -> str:
+    return partial.decode(errors="replace") if isinstance(partial, bytes) else partial or ""

@@ -14,22 +14,22 @@ class NotLive(RuntimeError):
     """Something was to be executed on a system that is only files (a root file system, an image)."""
 
 
-class TimedOut(RuntimeError):
-    """A child process did not answer within its deadline and was killed."""
-
-    def __init__(self, argv: tuple[str, ...], seconds: float) -> None:
-        super().__init__(f"{argv[0]}: no answer within {seconds:g} s")
-        self.argv = argv
-        self.seconds = seconds
-
-
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A finished child process: exit status as ``subprocess`` gives it (negative: killed by that signal)."""
+    """An ended child process."""
 
-    status: int
+    status: int | None
+    """As ``subprocess`` gives it, negative when a signal ended it; None: no end within the deadline, it was killed."""
     stdout: str
     stderr: str
+
+
+class Running(Protocol):
+    """A started child process."""
+
+    def finish(self) -> Ran:
+        """Wait for its end, at most until its deadline."""
+        ...
 
 
 class System(Protocol):
@@ -72,6 +72,6 @@ class System(Protocol):
         """Sorted paths that match; ``*`` and ``?`` within one component, hidden files only by a leading dot."""
         ...
 
-    def run(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
-        """Run a program to its end. Raises NotLive, TimedOut, or OSError when it cannot be started."""
+    def start(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Running:
+        """Start a program; ``timeout`` counts in seconds from now. Raises NotLive, or OSError when it cannot be started."""
         ...

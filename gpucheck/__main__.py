@@ -1,0 +1,6 @@
+"""``python -m gpucheck``."""
+
+from gpucheck.cli import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,226 @@
+"""The commands: build a System, ask the engine, print, exit. Nothing here knows about GPUs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+
+import typer
+
+from gpucheck import __version__
+
+if TYPE_CHECKING:
+    from gpucheck.finding import Report
+
+app = typer.Typer(
+    name="gpucheck",
+    help="Will this code reach a GPU here, and if not, why and what is the fix?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# typer reads annotations at run time: Optional[...] works on every Python that is supported.
+Format = Annotated[str, typer.Option("--format", help="text or json")]
+Output = Annotated[Optional[str], typer.Option("--output", "-o", help="Write to this file instead of standard output")]
+Root = Annotated[
+    Optional[str], typer.Option("--root", help="Look at the files below this folder; nothing there is executed")
+]
+Env = Annotated[
+    Optional[list[str]], typer.Option("--env", help="NAME=VALUE in the environment of the root; repeatable")
+]
+FromSnapshot = Annotated[Optional[str], typer.Option("--snapshot", help="Judge this snapshot file instead of looking")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours, on a terminal too")]
+PythonOption = Annotated[
+    Optional[str], typer.Option("--python", help="The interpreter or environment folder whose packages to look at")
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that a call into the driver may take", min=0.1)]
+
+
+def refuse(message: str) -> NoReturn:
+    """Say in one line what is wrong with the input, and exit with 2."""
+    print(f"gpucheck: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def version(asked: bool) -> None:
+    """Print the version and exit."""
+    if asked:
+        print(f"gpucheck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    """Will this code reach a GPU here, and if not, why and what is the fix?"""
+
+
+@app.command()
+def doctor(
+    format: Format = "text",
+    output: Output = None,
+    root: Root = None,
+    env: Env = None,
+    snapshot: FromSnapshot = None,
+    python: PythonOption = None,
+    timeout: Timeout = 30.0,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Look at every layer from the GPU to the ML library and name the root cause of what is wrong."""
+    from gpucheck import engine
+
+    check_format(format)
+    report = engine.judge(look(root, env, snapshot, python, timeout))
+    show(report, "doctor", format, output, no_color)
+    raise typer.Exit(report.exit_code(strict))
+
+
+@app.command("snapshot")
+def take_snapshot(
+    output: Output = None,
+    root: Root = None,
+    env: Env = None,
+    python: PythonOption = None,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Write what is seen as JSON: for a bug report, a fixture, or to judge elsewhere with --snapshot."""
+    import json
+
+    from gpucheck.codec import encode
+
+    write(json.dumps(encode(look(root, env, None, python, timeout)), indent=2, ensure_ascii=False) + "\n", output)
+
+
+@app.command()
+def explain(
+    rule: Annotated[Optional[str], typer.Argument(help="The id of a rule; without it, all are listed")] = None,
+) -> None:
+    """Say what a rule means, why it happens, how to confirm it and what to do."""
+    from gpucheck.rules import RULES
+
+    if rule is None:
+        width = max(len(known.id) for known in RULES)
+        for known in RULES:
+            print(f"{known.id:<{width}}  {known.documentation.splitlines()[0]}")
+        return
+    found = next((known for known in RULES if known.id == rule), None)
+    if found is None:
+        import difflib
+
+        close = difflib.get_close_matches(rule, [known.id for known in RULES], 1)
+        refuse(f"no rule {rule!r}" + (f"; did you mean {close[0]}?" if close else "") + " List all: gpucheck explain")
+    print(f"{found.id} ({found.layer.value})\n\n{found.documentation}")
+    if found.follows:
+        print(f"\nFolded under, when they fire: {', '.join(found.follows)}")
+
+
+# -- shared by the commands --------------------------------------------------------------------------------------------
+
+
+def look(root: str | None, env: list[str] | None, snapshot: str | None, python: str | None, timeout: float):
+    """The snapshot that the options ask for."""
+    from gpucheck.probes import observe
+    from gpucheck.system import Local, Rootfs
+
+    if snapshot is not None:
+        if root is not None:
+            refuse("--snapshot and --root exclude each other")
+        return read_snapshot(snapshot)
+    if root is None:
+        if env:
+            refuse("--env goes with --root: a live system has its own environment")
+        return observe(Local(), python, timeout)
+    try:
+        return observe(Rootfs(root, parse_env(env or [])), python, timeout)
+    except OSError as error:
+        refuse(f"--root {root}: {error.strerror}")
+
+
+def parse_env(pairs: list[str]) -> dict[str, str]:
+    """``NAME=VALUE`` options as a mapping."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            refuse(f"--env {pair}: expected NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def read_snapshot(path: str):
+    """A snapshot file; also the JSON of a report, which holds one."""
+    import json
+
+    from gpucheck.codec import Malformed, decode
+    from gpucheck.facts import SCHEMA, Snapshot
+
+    try:
+        with sys.stdin if path == "-" else open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except OSError as error:
+        refuse(f"--snapshot {path}: {error.strerror}")
+    except ValueError as error:
+        refuse(f"--snapshot {path}: not JSON ({error})")
+    if isinstance(data, dict) and isinstance(data.get("snapshot"), dict):
+        data = data["snapshot"]
+    found = data.get("schema") if isinstance(data, dict) else None
+    if found != SCHEMA:
+        refuse(
+            f"--snapshot {path}: schema {found!r}, this gpucheck reads {SCHEMA}; take it again with: gpucheck snapshot -o FILE"
+        )
+    try:
+        return decode(Snapshot, data)
+    except Malformed as error:
+        refuse(f"--snapshot {path}: {error}")
+
+
+def check_format(format: str) -> None:
+    """Refuse a format that there is not."""
+    from gpucheck.render import FORMATS
+
+    if format not in FORMATS:
+        refuse(f"--format {format}: choose one of {', '.join(FORMATS)}")
+
+
+def show(report: Report, command: str, format: str, output: str | None, no_color: bool) -> None:
+    """Render a report to standard output or a file."""
+    from gpucheck.render import FORMATS
+
+    colour = (
+        output is None
+        and not no_color
+        and sys.stdout.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
+    write(FORMATS[format](report, command, colour), output)
+
+
+def write(text: str, output: str | None) -> None:
+    """To a file, or to standard output."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        refuse(f"--output {output}: {error.strerror}")
+
+
+def run() -> None:
+    """The entry point of the command."""
+    try:
+        app()
+    except BrokenPipeError:
+        # The reader of a pipe went away, as head(1) does: point the file descriptor elsewhere, so that the flush at exit works.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

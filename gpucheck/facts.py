@@ -1,0 +1,389 @@
+"""What was seen of a system: a frozen, JSON-able Snapshot. Probes write it, rules read it, nothing else passes between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
+
+#: Counts up when a field changes its meaning; a snapshot of another number is refused.
+SCHEMA = 1
+
+T = TypeVar("T")
+
+
+class Why(str, Enum):
+    """Why a fact is not known."""
+
+    ABSENT = "absent"
+    """Looked in all the places named: it is not there."""
+    UNREADABLE = "unreadable"
+    """It may be there, but could not be looked at (permission, a broken file, no answer in time)."""
+    NOT_APPLICABLE = "not-applicable"
+    """It cannot be seen from here: an image has no kernel, files answer no driver call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """A fact and where it came from."""
+
+    value: T
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A fact that is not known. Never a pass."""
+
+    why: Why
+    tried: tuple[str, ...]
+    """The files read, the calls made."""
+    detail: str = ""
+
+
+# -- the machine -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """From os-release(5)."""
+
+    id: str
+    version: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Libc:
+    """``glibc`` or ``musl`` and its version ('' when the files do not tell)."""
+
+    kind: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where this is."""
+
+    live: bool
+    architecture: str
+    """As in ``uname -m``: ``x86_64``, ``aarch64``."""
+    kernel: Seen[str] | Unseen
+    distribution: Seen[Distribution] | Unseen
+    libc: Seen[Libc] | Unseen
+    wsl: bool
+    """Windows Subsystem for Linux 2."""
+    tegra: Seen[str] | Unseen
+    """The release line of a Jetson."""
+    uid: int | None
+    groups: tuple[int, ...]
+    secure_boot: Seen[bool] | Unseen
+
+
+# -- hardware and kernel -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PciDevice:
+    """An NVIDIA function on the PCI bus."""
+
+    address: str
+    """``0000:01:00.0``."""
+    device: str
+    """PCI device id in hexadecimal, ``2330``."""
+    kind: str
+    """``gpu`` (class 03), ``nvswitch`` (class 0680) or ``other`` (audio, USB)."""
+    driver: str | None
+    """The kernel driver that holds it, for example ``nvidia``, ``nouveau`` or ``vfio-pci``."""
+    lost: bool
+    """The configuration space reads all ones: the device does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDriver:
+    """The loaded nvidia module."""
+
+    version: DriverVersion
+    flavour: str
+    """``open`` or ``proprietary``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFile:
+    """An nvidia kernel module on disk, loaded or not."""
+
+    kernel: str
+    """The kernel release whose tree it is in."""
+    path: str
+    version: str
+    signer: str
+    """'' when the file carries no signature or could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelMessage:
+    """A line of the kernel log that speaks of the GPU driver."""
+
+    text: str
+    xid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The kernel's side of the driver."""
+
+    modules: Seen[tuple[str, ...]] | Unseen
+    """Loaded modules that matter: nvidia, nvidia_uvm, nouveau, ..."""
+    driver: Seen[KernelDriver] | Unseen
+    files: Seen[tuple[ModuleFile, ...]] | Unseen
+    parameters: Seen[tuple[tuple[str, str], ...]] | Unseen
+    """Module parameters, such as ``("uvm_disable_hmm", "N")``."""
+    majors: Seen[tuple[str, ...]] | Unseen
+    """Names in /proc/devices that start with nvidia."""
+    messages: Seen[tuple[KernelMessage, ...]] | Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNode:
+    """A device file and what opening it gives."""
+
+    path: str
+    present: bool
+    mode: int
+    uid: int
+    gid: int
+    number: tuple[int, int] | None
+    error: str
+    """'' when it opens, else the errno's name: ENOENT, EACCES, EPERM, ENXIO, ...; '?' when it was not opened."""
+
+
+# -- libraries ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A copy of a GPU library on disk."""
+
+    soname: str
+    path: str
+    """As found."""
+    real: str
+    """After links."""
+    kind: str
+    """For libcuda: ``driver``, ``stub``, ``compat``, ``wsl`` or ``tegra``; for others ``toolkit`` or ``wheel``."""
+    version: str
+    """From the file name or the package that owns it; '' when neither tells."""
+    owner: str
+    """``nvidia-cublas 13.1.2`` for a file of a Python distribution, else ''."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compat:
+    """What a cuda-compat libcuda says of itself in its ELF note ``.note.cuda.fwd_compatibility``."""
+
+    path: str
+    cuda: CudaVersion
+    drivers: tuple[int, ...]
+    """Branches of the host's driver that it works on."""
+    brands: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the dynamic linker gives a plain process that opens a library by name."""
+
+    soname: str
+    path: str | None
+    how: str
+    considered: tuple[str, ...]
+    """``place: why not``, in order."""
+
+
+# -- what the driver answers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A driver or runtime call and its result code."""
+
+    name: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as CUDA or NVML shows it."""
+
+    index: int
+    name: str
+    uuid: str
+    capability: ComputeCapability | None
+    memory: int | None
+    """Bytes."""
+    brand: int | None = None
+    """nvmlBrandType_t."""
+    mig: bool | None = None
+    compute_mode: int | None = None
+    """nvmlComputeMode_t."""
+    processes: int | None = None
+    """Compute processes that hold a context."""
+    ecc_errors: int | None = None
+    """Uncorrected, volatile."""
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    fabric: int | None = None
+    """nvmlGpuFabricState_t."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nvml:
+    """What NVML answered in a child process."""
+
+    library: str
+    calls: tuple[Call, ...]
+    driver: DriverVersion | None
+    cuda: CudaVersion | None
+    gpus: tuple[Gpu, ...]
+    trouble: str
+    """'' when it answered to the end, else how it ended: ``killed by SIGSEGV in nvmlInit_v2``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cuda:
+    """What libcuda answered in a child process."""
+
+    library: str
+    """The file that the process mapped."""
+    calls: tuple[Call, ...]
+    """In order, up to and with the first that failed."""
+    cuda: CudaVersion | None
+    """From cuDriverGetVersion, which works before cuInit."""
+    gpus: tuple[Gpu, ...]
+    trouble: str
+    """'' when it answered to the end, else how it ended: ``no answer within 10 s in cuInit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A libcudart on disk and what it answered in a child process."""
+
+    library: Library
+    cuda: CudaVersion | None
+    """Its own version, from cudaRuntimeGetVersion or, unloaded, from its file."""
+    driver: Seen[CudaVersion | None] | Unseen
+    """What cudaDriverGetVersion gives: None is 0, no libcuda could be loaded."""
+    count: Seen[Call] | Unseen
+    """cudaGetDeviceCount."""
+    trouble: str
+
+
+# -- Python, environment, surroundings ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """An interpreter environment whose packages were looked at."""
+
+    prefix: str
+    version: str
+    packages: tuple[str, ...]
+    """The site-packages folders."""
+    chosen_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """A GPU library for Python, read from its files."""
+
+    name: str
+    """The distribution: ``torch``."""
+    version: str
+    """As installed, with its local part: ``2.7.1+cu126``."""
+    location: str
+    gpu: bool | None
+    """Built for GPUs; None when the files do not tell."""
+    cuda: CudaVersion | None
+    cuda_major: int | None
+    """Known for more builds than the full version."""
+    architectures: tuple[str, ...]
+    """``sm_80``, ``compute_90``: what its code covers; empty when the files do not tell."""
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    """An installed Python distribution that matters here."""
+
+    name: str
+    version: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The container that this is."""
+
+    kind: str
+    """``docker``, ``podman``, ``kubernetes``, ``singularity``, ``lxc`` or ``container``."""
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRuntime:
+    """The NVIDIA container toolkit and the engine's settings, as the host's files show them."""
+
+    toolkit: str
+    """Path of nvidia-container-runtime, nvidia-ctk or the hook; '' when none is there."""
+    toolkit_version: str
+    engines: tuple[str, ...]
+    """``docker``, ``containerd``, ``podman``, ``docker (snap)``."""
+    docker_runtimes: tuple[str, ...]
+    """From daemon.json."""
+    cdi: tuple[str, ...]
+    """CDI specifications."""
+    no_cgroups: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """What a pod or a node shows of its cluster."""
+
+    in_pod: bool
+    node: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the rules may know."""
+
+    schema: int
+    tool: str
+    """The gpucheck that looked."""
+    host: Host
+    pci: Seen[tuple[PciDevice, ...]] | Unseen
+    kernel: Kernel
+    nodes: Seen[tuple[DeviceNode, ...]] | Unseen
+    nvml: Seen[Nvml] | Unseen
+    cuda: Seen[Cuda] | Unseen
+    libcuda: Choice
+    libcuda_copies: tuple[Library, ...]
+    nvml_copies: tuple[Library, ...]
+    compat: tuple[Compat, ...]
+    runtimes: tuple[Runtime, ...]
+    libraries: tuple[Library, ...]
+    pythons: tuple[Python, ...]
+    frameworks: tuple[Framework, ...]
+    distributions: tuple[Distributed, ...]
+    environment: tuple[tuple[str, str], ...]
+    """The variables that matter, in order of name."""
+    container: Seen[Container] | Unseen
+    runtime: Seen[ContainerRuntime] | Unseen
+    kubernetes: Seen[Kubernetes] | Unseen
+
+    def variable(self, name: str) -> str | None:
+        """An environment variable; None when it is not set."""
+        return dict(self.environment).get(name)

@@ -1,0 +1,172 @@
+"""Runs in a child process, with the standard library alone: calls the driver and says what it answers.
+
+A JSON object on standard input names the task; on standard output, one JSON object a line: ``{"calling": NAME}`` before
+each call, so that the parent knows in which one a process hung or died, ``{"call": NAME, "code": N}`` after it, and
+``{"fact": NAME, "value": ...}`` for what was learned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from typing import Any
+
+
+def say(**line: object) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def call(library: ctypes.CDLL, name: str, *arguments: Any) -> int | None:
+    """Call a function that returns a result code; None when the library does not have it."""
+    function = getattr(library, name, None)
+    if function is None:
+        say(missing=name)
+        return None
+    say(calling=name)
+    code: int = function(*arguments)
+    say(call=name, code=code)
+    return code
+
+
+def number(library: ctypes.CDLL, name: str, *arguments: Any) -> int | None:
+    """Call a function whose first argument receives an int."""
+    found = ctypes.c_int(0)
+    return found.value if call(library, name, ctypes.byref(found), *arguments) == 0 else None
+
+
+def open_library(name: str, soname: str) -> ctypes.CDLL | None:
+    say(calling="dlopen " + name)
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        say(fact="dlopen-error", value=str(error))
+        return None
+    say(fact="library", value=mapped(soname) or name)
+    return library
+
+
+def mapped(soname: str) -> str | None:
+    """The file of a library as this process has it mapped."""
+    stem = soname.split(".so")[0] + ".so"
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            path = line.split(None, 5)[5:]
+            if path and path[0].strip().rsplit("/", 1)[-1].startswith(stem):
+                return path[0].strip()
+    return None
+
+
+def ask_cuda(task: dict[str, str]) -> None:
+    library = open_library(task["library"], "libcuda.so.1")
+    if library is None:
+        return
+    say(fact="cuda", value=number(library, "cuDriverGetVersion"))
+    if call(library, "cuInit", 0) != 0:
+        return
+    for index in range(number(library, "cuDeviceGetCount") or 0):
+        device = number(library, "cuDeviceGet", index)
+        if device is None:
+            continue
+        name = ctypes.create_string_buffer(256)
+        call(library, "cuDeviceGetName", name, 256, device)
+        uuid = ctypes.create_string_buffer(16)
+        call(library, "cuDeviceGetUuid", uuid, device)
+        memory = ctypes.c_size_t(0)
+        call(library, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+        # CUdevice_attribute in cuda.h: COMPUTE_CAPABILITY_MAJOR is 75, _MINOR is 76.
+        major = number(library, "cuDeviceGetAttribute", 75, device)
+        minor = number(library, "cuDeviceGetAttribute", 76, device)
+        say(
+            fact="gpu",
+            value={
+                "index": index,
+                "name": name.value.decode(errors="replace"),
+                "uuid": "GPU-" + hex_uuid(uuid.raw),
+                "capability": None if major is None or minor is None else f"{major}.{minor}",
+                "memory": memory.value or None,
+            },
+        )
+        context = ctypes.c_void_p()
+        if call(library, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device) == 0:
+            call(library, "cuDevicePrimaryCtxRelease_v2", device)
+
+
+def hex_uuid(raw: bytes) -> str:
+    text = raw.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def ask_cudart(task: dict[str, str]) -> None:
+    library = open_library(task["library"], "libcudart.so")
+    if library is None:
+        return
+    say(fact="cuda", value=number(library, "cudaRuntimeGetVersion"))
+    say(fact="driver", value=number(library, "cudaDriverGetVersion"))
+    number(library, "cudaGetDeviceCount")
+
+
+def ask_nvml(task: dict[str, str]) -> None:
+    if open_library(task["library"], "libnvidia-ml.so.1") is None:
+        return
+    sys.path.insert(0, task["pynvml"])
+    import pynvml
+
+    def ask(name: str, *arguments: Any) -> Any:
+        say(calling=name)
+        try:
+            value = getattr(pynvml, name)(*arguments)
+        except pynvml.NVMLError as error:
+            say(call=name, code=error.value)
+            return None
+        say(call=name, code=0)
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+    say(calling="nvmlInit_v2")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        say(call="nvmlInit_v2", code=error.value)
+        return
+    say(call="nvmlInit_v2", code=0)
+    say(fact="driver", value=ask("nvmlSystemGetDriverVersion"))
+    say(fact="cuda", value=ask("nvmlSystemGetCudaDriverVersion_v2"))
+    for index in range(ask("nvmlDeviceGetCount") or 0):
+        device = ask("nvmlDeviceGetHandleByIndex", index)
+        if device is None:
+            continue
+        capability = ask("nvmlDeviceGetCudaComputeCapability", device)
+        memory = ask("nvmlDeviceGetMemoryInfo", device)
+        mig = ask("nvmlDeviceGetMigMode", device)
+        processes = ask("nvmlDeviceGetComputeRunningProcesses", device)
+        rows = ask("nvmlDeviceGetRemappedRows", device)
+        say(
+            fact="gpu",
+            value={
+                "index": index,
+                "name": ask("nvmlDeviceGetName", device) or "",
+                "uuid": ask("nvmlDeviceGetUUID", device) or "",
+                "capability": None if capability is None else f"{capability[0]}.{capability[1]}",
+                "memory": None if memory is None else memory.total,
+                "brand": ask("nvmlDeviceGetBrand", device),
+                "mig": None if mig is None else bool(mig[0]),
+                "compute_mode": ask("nvmlDeviceGetComputeMode", device),
+                "processes": None if processes is None else len(processes),
+                # nvmlMemoryErrorType_t and nvmlEccCounterType_t in nvml.h: uncorrected is 1, volatile is 0.
+                "ecc_errors": ask("nvmlDeviceGetTotalEccErrors", device, 1, 0),
+                "remap_pending": None if rows is None else bool(rows[2]),
+                "remap_failed": None if rows is None else bool(rows[3]),
+            },
+        )
+
+
+TASKS = {"cuda": ask_cuda, "cudart": ask_cudart, "nvml": ask_nvml}
+
+
+def main() -> None:
+    task = json.load(sys.stdin)
+    TASKS[task["ask"]](task)
+    say(end=True)
+
+
+main()

@@ -1,0 +1,135 @@
+"""Where this is: distribution, libc, kernel, container, Kubernetes, Windows or Jetson below."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+
+from gpucheck.facts import Container, Distribution, Host, Kubernetes, Libc, Seen, Unseen, Why
+from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
+from gpucheck.system import System
+
+
+def host(system: System) -> Host:
+    """Never fails: what cannot be seen is Unseen."""
+    kernel = read_text(system, "/proc/sys/kernel/osrelease") if sees_kernel(system) else NO_KERNEL
+    return Host(
+        system.live,
+        architecture(system),
+        Seen(kernel.value.strip(), kernel.source) if isinstance(kernel, Seen) else kernel,
+        distribution(system),
+        libc(system),
+        isinstance(kernel, Seen) and "microsoft" in kernel.value.lower(),
+        tegra(system),
+        os.geteuid() if system.live else None,
+        tuple(sorted({os.getegid(), *os.getgroups()})) if system.live else (),
+        secure_boot(system),
+    )
+
+
+def architecture(system: System) -> str:
+    """As ``uname -m`` would say inside: a root's own dynamic linker tells it."""
+    if system.live:
+        return platform.machine()
+    for pattern, name in (
+        ("/lib64/ld-linux-x86-64.so.2", "x86_64"),
+        ("/lib/ld-linux-aarch64.so.1", "aarch64"),
+        ("/lib/ld-musl-x86_64.so.1", "x86_64"),
+        ("/lib/ld-musl-aarch64.so.1", "aarch64"),
+    ):
+        if system.resolve(pattern):
+            return name
+    return ""
+
+
+def parse_os_release(text: str) -> Distribution:
+    """From os-release(5): shell-like assignments, values may be quoted."""
+    values = dict(re.findall(r"^([A-Z_]+)=[\"']?(.*?)[\"']?\s*$", text, re.MULTILINE))
+    return Distribution(values.get("ID", ""), values.get("VERSION_ID", ""), values.get("PRETTY_NAME", ""))
+
+
+def distribution(system: System) -> Seen[Distribution] | Unseen:
+    """From /etc/os-release, or /usr/lib/os-release where that is missing."""
+    text = read_text(system, "/etc/os-release")
+    if isinstance(text, Unseen):
+        text = read_text(system, "/usr/lib/os-release")
+    return text if isinstance(text, Unseen) else Seen(parse_os_release(text.value), text.source)
+
+
+#: glibc names its library libc-2.31.so up to 2.33; later ones carry the version in a sentence inside.
+_GLIBC = re.compile(rb"GNU C Library [^\n]*?(?:release|stable release) version (\d+\.\d+)")
+
+
+def libc(system: System) -> Seen[Libc] | Unseen:
+    """Which C library programs here are linked to, from its files."""
+    tried = []
+    for pattern in ("/lib/*-linux-gnu/libc.so.6", "/lib64/libc.so.6", "/usr/lib64/libc.so.6", "/usr/lib/libc.so.6"):
+        tried.append(pattern)
+        for path in system.glob(pattern):
+            version = ""
+            if system.live and platform.libc_ver()[0] == "glibc":
+                version = platform.libc_ver()[1]
+            elif match := re.search(r"libc-(\d+\.\d+)\.so", system.resolve(path) or ""):
+                version = match[1]
+            else:
+                try:
+                    match_bytes = _GLIBC.search(system.read(path, limit=8 << 20))
+                except OSError as error:
+                    return Unseen(Why.UNREADABLE, (path,), str(error))
+                version = match_bytes[1].decode() if match_bytes else ""
+            return Seen(Libc("glibc", version), path)
+    tried.append("/lib/ld-musl-*.so.1")
+    for path in system.glob("/lib/ld-musl-*.so.1"):
+        return Seen(Libc("musl", ""), path)
+    return Unseen(Why.ABSENT, tuple(tried))
+
+
+def tegra(system: System) -> Seen[str] | Unseen:
+    """The first line of /etc/nv_tegra_release: ``# R35 (release), REVISION: 3.1, ...``."""
+    found = read_text(system, "/etc/nv_tegra_release")
+    return (
+        Seen(found.value.splitlines()[0].lstrip("# ") if found.value else "", found.source)
+        if isinstance(found, Seen)
+        else found
+    )
+
+
+def secure_boot(system: System) -> Seen[bool] | Unseen:
+    """The last byte of the firmware's SecureBoot variable (UEFI specification, section 3.3)."""
+    pattern = "/sys/firmware/efi/efivars/SecureBoot-*"
+    for path in system.glob(pattern):
+        try:
+            return Seen(system.read(path, limit=64)[-1:] == b"\x01", path)
+        except OSError as error:
+            return Unseen(Why.UNREADABLE, (path,), str(error))
+    return Unseen(Why.ABSENT, (pattern,))
+
+
+def container(system: System) -> Seen[Container] | Unseen:
+    """Whether this is a container, by the marks that engines leave."""
+    if not system.live:
+        return Unseen(Why.NOT_APPLICABLE, (), "a root file system is not running")
+    if system.env.get("KUBERNETES_SERVICE_HOST"):
+        return Seen(Container("kubernetes", "KUBERNETES_SERVICE_HOST is set"), "environment")
+    for path, kind in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"), ("/.singularity.d", "singularity")):
+        if system.resolve(path):
+            return Seen(Container(kind, f"{path} exists"), path)
+    if kind := system.env.get("container", ""):
+        return Seen(Container(kind, f"container={kind}"), "environment")
+    cgroup = read_text(system, "/proc/1/cgroup")
+    if isinstance(cgroup, Seen):
+        for word in ("docker", "kubepods", "libpod", "lxc"):
+            if f"/{word}" in cgroup.value:
+                return Seen(Container(word, f"/{word} in /proc/1/cgroup"), cgroup.source)
+    return Unseen(Why.ABSENT, ("/.dockerenv", "/run/.containerenv", "/proc/1/cgroup", "environment"))
+
+
+def kubernetes(system: System) -> Seen[Kubernetes] | Unseen:
+    """What a pod knows of its cluster: the service environment and the ServiceAccount files."""
+    namespace = read_text(system, "/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    in_pod = "KUBERNETES_SERVICE_HOST" in system.env
+    if not in_pod and not isinstance(namespace, Seen):
+        return Unseen(Why.ABSENT, ("KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount"))
+    name = namespace.value.strip() if isinstance(namespace, Seen) else ""
+    return Seen(Kubernetes(in_pod, system.env.get("NODE_NAME", ""), name), "environment")

@@ -1,0 +1,190 @@
+"""The kernel's side of the driver: modules loaded and on disk, their version and parameters, the kernel log."""
+
+from __future__ import annotations
+
+import lzma
+import re
+from typing import Final
+
+from gpucheck.facts import Kernel, KernelDriver, KernelMessage, ModuleFile, Seen, Unseen, Why
+from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
+from gpucheck.system import System
+from gpucheck.versions import DriverVersion
+
+MODULES: Final = (
+    "nvidia",
+    "nvidia_uvm",
+    "nvidia_modeset",
+    "nvidia_drm",
+    "nvidia_peermem",
+    "nouveau",
+    "nova_core",
+    "nvgpu",
+    "vfio_pci",
+)
+PARAMETERS: Final = ("nvidia_uvm/uvm_disable_hmm",)
+
+
+def kernel(system: System) -> Kernel:
+    """Never fails: what cannot be seen is Unseen."""
+    if not sees_kernel(system):
+        return Kernel(NO_KERNEL, NO_KERNEL, module_files(system), NO_KERNEL, NO_KERNEL, NO_KERNEL)
+    return Kernel(
+        loaded(system),
+        driver(system),
+        module_files(system),
+        parameters(system),
+        majors(system),
+        messages(system),
+    )
+
+
+def loaded(system: System) -> Seen[tuple[str, ...]] | Unseen:
+    """The modules that matter, from /proc/modules (the first word of each line)."""
+    text = read_text(system, "/proc/modules")
+    if isinstance(text, Unseen):
+        return text
+    names = {line.split(" ", 1)[0] for line in text.value.splitlines()}
+    return Seen(tuple(name for name in MODULES if name in names), text.source)
+
+
+def parse_driver(text: str) -> KernelDriver | None:
+    """From /proc/driver/nvidia/version.
+
+    ``NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.161.08  Sat Feb 24 22:51:41 UTC 2024``, and for the open
+    flavour ``NVIDIA UNIX Open Kernel Module for x86_64  570.133.20  Release Build ...``.
+    """
+    match = re.search(r"NVRM version:.*?Kernel Module.*?\s(\d{3}\.\d+(?:\.\d+)?)\s", text + " ")
+    version = DriverVersion.parse(match[1]) if match else None
+    return KernelDriver(version, "open" if "Open Kernel Module" in text else "proprietary") if version else None
+
+
+def driver(system: System) -> Seen[KernelDriver] | Unseen:
+    """The loaded nvidia module, which speaks through /proc/driver/nvidia/version or /sys/module/nvidia/version."""
+    text = read_text(system, "/proc/driver/nvidia/version")
+    if isinstance(text, Seen):
+        found = parse_driver(text.value)
+        return (
+            Seen(found, text.source)
+            if found
+            else Unseen(Why.UNREADABLE, (text.source,), f"no version in {text.value!r:.120}")
+        )
+    plain = read_text(system, "/sys/module/nvidia/version", 64)
+    if isinstance(plain, Seen) and (version := DriverVersion.parse(plain.value.strip())):
+        return Seen(KernelDriver(version, "unknown"), plain.source)
+    return Unseen(text.why, (*text.tried, "/sys/module/nvidia/version"), text.detail)
+
+
+def module_files(system: System) -> Seen[tuple[ModuleFile, ...]] | Unseen:
+    """nvidia.ko in the module tree of any kernel."""
+    patterns = tuple(
+        f"{base}/lib/modules/*/{place}"
+        for base in ("", "/usr")
+        for place in ("updates/dkms/nvidia.ko*", "updates/nvidia.ko*", "extra/nvidia.ko*", "extra/nvidia/nvidia.ko*",
+                      "weak-updates/nvidia/nvidia.ko*", "kernel/drivers/video/nvidia.ko*", "kernel/nvidia*/nvidia.ko*",
+                      "kernel/drivers/char/drm/nvidia.ko*", "misc/nvidia.ko*", "video/nvidia.ko*",
+                      "updates/dkms/nvidia-current.ko*", "nvidia/current/nvidia.ko*")
+    )  # fmt: skip
+    found: dict[str, ModuleFile] = {}
+    for pattern in patterns:
+        for path in system.glob(pattern):
+            real = system.resolve(path) or path
+            if real not in found:
+                version, signer = read_module(system, real)
+                found[real] = ModuleFile(path.split("/lib/modules/", 1)[1].split("/", 1)[0], path, version, signer)
+    if not found and not system.glob("/lib/modules/*"):
+        return Unseen(Why.ABSENT, ("/lib/modules",), "no module tree")
+    return Seen(tuple(sorted(found.values(), key=lambda file: file.path)), "/lib/modules")
+
+
+def read_module(system: System, path: str) -> tuple[str, str]:
+    """(version, signer) from a module's .modinfo strings and its appended signature; '' where they do not tell.
+
+    The signature's trailer is ``~Module signature appended~`` (kernel, Documentation/admin-guide/module-signing.rst).
+    Its signer's name stands as a string in the PKCS#7 message; that it is there at all is what matters.
+    """
+    try:
+        data = system.read(path, limit=192 << 20)
+    except OSError:
+        return "", ""
+    if path.endswith(".xz"):
+        try:
+            data = lzma.LZMADecompressor().decompress(data, max_length=256 << 20)
+        except lzma.LZMAError:
+            return "", ""
+    match = re.search(rb"\0version=(\d{3}\.[\d.]+)\0", data)
+    signed = data.rstrip(b"\n").endswith(b"~Module signature appended~")
+    return match[1].decode() if match else "", "signed" if signed else ""
+
+
+def parameters(system: System) -> Seen[tuple[tuple[str, str], ...]] | Unseen:
+    """Module parameters from sysfs, and the nvidia module's own from /proc/driver/nvidia/params (``Name: value`` lines)."""
+    found = []
+    for name in PARAMETERS:
+        module, parameter = name.split("/")
+        text = read_text(system, f"/sys/module/{module}/parameters/{parameter}", 256)
+        if isinstance(text, Seen):
+            found.append((parameter, text.value.strip()))
+    text = read_text(system, "/proc/driver/nvidia/params")
+    if isinstance(text, Seen):
+        found += re.findall(r"^(\w+): (\S+)$", text.value, re.MULTILINE)
+    if not found:
+        return Unseen(Why.ABSENT, ("/sys/module/nvidia*/parameters", "/proc/driver/nvidia/params"))
+    return Seen(tuple(sorted(found)), "/proc/driver/nvidia/params")
+
+
+def majors(system: System) -> Seen[tuple[str, ...]] | Unseen:
+    """The character drivers that are registered: ``195 nvidia`` lines of /proc/devices."""
+    text = read_text(system, "/proc/devices")
+    if isinstance(text, Unseen):
+        return text
+    return Seen(tuple(re.findall(r"^\s*\d+ (nvidia\S*)$", text.value, re.MULTILINE)), text.source)
+
+
+#: Lines by the NVIDIA modules, nouveau's probe and the loader's refusals of a module.
+_TELLING = re.compile(r"NVRM|nvidia|nouveau|Loading of unsigned module|module verification failed", re.IGNORECASE)
+
+
+def parse_messages(text: str) -> tuple[KernelMessage, ...]:
+    """The telling lines of a kernel log, the newest 200, without priority and time stamp."""
+    lines = [line for line in text.splitlines() if _TELLING.search(line)][-200:]
+    found = []
+    for line in lines:
+        body = re.sub(r"^(<\d+>)?(\d+,\d+,\d+,[^;]*;)?\s*(\[\s*[\d.]+\]\s*)?", "", line)
+        xid = re.search(r"NVRM: Xid \([^)]*\): (\d+)", body)
+        found.append(KernelMessage(body, int(xid[1]) if xid else None))
+    return tuple(found)
+
+
+def messages(system: System) -> Seen[tuple[KernelMessage, ...]] | Unseen:
+    """The kernel log: a saved dmesg in a root, else the ring buffer, which containers may not read (CAP_SYSLOG)."""
+    for path in ("/var/log/dmesg", "/var/log/kern.log"):
+        if not system.live and isinstance(text := read_text(system, path), Seen):
+            return Seen(parse_messages(text.value), path)
+    if not system.live:
+        return Unseen(Why.ABSENT, ("/var/log/dmesg", "/var/log/kern.log"))
+    return ring_buffer()
+
+
+def ring_buffer() -> Seen[tuple[KernelMessage, ...]] | Unseen:
+    """/dev/kmsg gives one record a read and EAGAIN at the end (kernel, Documentation/ABI/testing/dev-kmsg)."""
+    import os
+
+    try:
+        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
+    lines = []
+    try:
+        for _ in range(1 << 16):
+            try:
+                lines.append(os.read(fd, 8192).decode(errors="replace").split("\n", 1)[0])
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                continue
+    except OSError as error:
+        return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
+    finally:
+        os.close(fd)
+    return Seen(parse_messages("\n".join(lines)), "/dev/kmsg")

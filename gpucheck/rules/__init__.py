@@ -1,0 +1,88 @@
+"""All rules, from the bottom of the stack up. A new rule is one function in a file of its layer and one name here."""
+
+from gpucheck.rules.containers import compute_capability_not_granted, gpu_not_passed_to_container
+from gpucheck.rules.devices import (
+    device_node_missing,
+    device_permission_denied,
+    device_refused_by_cgroup,
+    device_without_driver,
+)
+from gpucheck.rules.environment import (
+    library_path_has_empty_element,
+    stubs_on_library_path,
+    variable_misspelt,
+    visible_devices_hides_gpus,
+)
+from gpucheck.rules.frameworks import framework_is_cpu_build, gpu_not_covered_by_build, jax_plugin_mismatch
+from gpucheck.rules.hardware import gpu_held_by_other_driver, gpu_lost, gpu_needs_reset, no_gpu
+from gpucheck.rules.kernel import (
+    driver_version_mismatch,
+    fabric_not_ready,
+    hmm_breaks_cuda,
+    kernel_driver_not_loaded,
+    kernel_module_not_built,
+    kernel_module_unsigned,
+    uvm_not_working,
+)
+from gpucheck.rules.rule import Layer, Rule
+from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
+from gpucheck.rules.user_driver import (
+    cuda_compat_refused,
+    driver_does_not_answer,
+    gpu_unreached,
+    libcuda_in_image,
+    libcuda_is_stub,
+    libcuda_missing,
+    libcuda_off_loader_path,
+    libcuda_unloadable,
+    wsl_libcuda_shadowed,
+)
+
+__all__ = ["RULES", "Layer", "Rule"]
+
+RULES: tuple[Rule, ...] = (
+    # GPU
+    no_gpu,
+    gpu_lost,
+    gpu_needs_reset,
+    gpu_held_by_other_driver,
+    # kernel driver
+    kernel_module_not_built,
+    kernel_module_unsigned,
+    kernel_driver_not_loaded,
+    driver_version_mismatch,
+    hmm_breaks_cuda,
+    uvm_not_working,
+    fabric_not_ready,
+    # container
+    gpu_not_passed_to_container,
+    compute_capability_not_granted,
+    # device nodes
+    device_node_missing,
+    device_permission_denied,
+    device_refused_by_cgroup,
+    device_without_driver,
+    # user driver
+    libcuda_is_stub,
+    libcuda_off_loader_path,
+    wsl_libcuda_shadowed,
+    cuda_compat_refused,
+    libcuda_unloadable,
+    libcuda_in_image,
+    libcuda_missing,
+    driver_does_not_answer,
+    gpu_unreached,
+    # CUDA runtime
+    driver_too_old,
+    driver_older_than_build,
+    runtime_refused,
+    # frameworks
+    framework_is_cpu_build,
+    jax_plugin_mismatch,
+    gpu_not_covered_by_build,
+    # environment
+    visible_devices_hides_gpus,
+    stubs_on_library_path,
+    library_path_has_empty_element,
+    variable_misspelt,
+)

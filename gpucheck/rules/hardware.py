@@ -1,0 +1,150 @@
+"""The GPU itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpucheck.facts import Seen, Snapshot, Unseen, Why
+from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.rules import reading
+from gpucheck.rules.rule import Layer, need, rule
+
+
+@rule(Layer.HARDWARE)
+def no_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
+    """No NVIDIA GPU is visible on this machine.
+
+    The PCI bus lists no display device of vendor 10de, and neither CUDA nor NVML lists a GPU. A virtual machine sees
+    only what its hypervisor passes through; WSL2 and Jetson show their GPU elsewhere and are judged by that.
+
+    Confirm: `lspci -d 10de:` prints nothing.
+    Remedy: use a machine, an instance type or a queue with a GPU, or pass the GPU through to the virtual machine.
+    Where everything installed is a CPU build, this is only noted.
+    Reference: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/index.html#verify-you-have-a-cuda-capable-gpu
+    """
+    if reading.gpu_here(snapshot):
+        return
+    if isinstance(snapshot.pci, Unseen) and snapshot.pci.why is Why.ABSENT:
+        evidence = Evidence("there is no PCI bus", snapshot.pci.tried[0])
+    else:
+        need(snapshot.pci)
+        evidence = Evidence("no display device of vendor 10de (NVIDIA)", "/sys/bus/pci/devices")
+    wants = reading.wants_gpu(snapshot)
+    yield Complaint(
+        reading.absence(snapshot),
+        "No NVIDIA GPU is visible on this machine",
+        "The machine has none, or its hypervisor does not pass one through."
+        if wants
+        else "Everything installed here is a CPU build, so this seems meant.",
+        (evidence,),
+        "Use a machine or an instance type with an NVIDIA GPU; in a virtual machine, pass the GPU through. "
+        "Check with: lspci -d 10de:",
+    )
+
+
+@rule(Layer.HARDWARE)
+def gpu_lost(snapshot: Snapshot) -> Iterator[Complaint]:
+    """A GPU has fallen off the bus or does not answer.
+
+    The PCI configuration space reads all ones, the kernel logs Xid 79 or "fallen off the bus", or NVML reports
+    NVML_ERROR_GPU_IS_LOST (15). Power, temperature, the riser, the slot or the firmware is at fault.
+
+    Confirm: `lspci -d 10de: -vv` shows (rev ff); `dmesg | grep -i "fallen off"`.
+    Remedy: drain the machine, power it off and on; if it returns, check power and cooling, then replace the GPU.
+    Reference: https://docs.nvidia.com/deploy/xid-errors/index.html (Xid 79)
+    """
+    lost = [device for device in reading.pci_gpus(snapshot) if device.lost]
+    lines = reading.kernel_lines(snapshot, "fallen off the bus", "): 79,")
+    answers = [call for call in snapshot.nvml.value.calls if call.code == 15] if isinstance(snapshot.nvml, Seen) else []
+    if not lost and not lines and not answers:
+        need(snapshot.pci)
+        return
+    yield Complaint(
+        Severity.ERROR,
+        f"The GPU {lost[0].address} does not answer" if lost else "A GPU has fallen off the bus",
+        "Power, temperature, the slot or the firmware made the device unresponsive; software cannot repair it.",
+        (
+            *(
+                Evidence(f"{device.address}: configuration space reads ff ff ff ff", "/sys/bus/pci/devices")
+                for device in lost
+            ),
+            *lines,
+            *(Evidence(reading.spell(call), "NVML") for call in answers),
+        ),
+        "Drain the machine and power it off and on; if the GPU is lost again, check power and cooling and replace it.",
+    )
+
+
+@rule(Layer.HARDWARE)
+def gpu_needs_reset(snapshot: Snapshot) -> Iterator[Complaint]:
+    """A GPU waits for a reset: memory errors or an unrecoverable fault.
+
+    Uncorrectable memory errors are recorded and a row remapping is pending until the GPU is reset, the remapping
+    failed, or the driver logs NV_ERR_RESET_REQUIRED; contexts on that GPU then fail with code 46 or 214.
+
+    Confirm: `nvidia-smi -q -d ROW_REMAPPER,ECC`; `dmesg | grep RESET_REQUIRED`.
+    Remedy: stop the users of the GPU and reset it with `nvidia-smi --gpu-reset -i N`, or reboot; if remapping failed,
+    replace the GPU.
+    Reference: https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/index.html
+    """
+    gpus = need(snapshot.nvml).gpus
+    for gpu in gpus:
+        facts = []
+        if gpu.remap_failed:
+            facts.append("row remapping failed")
+        if gpu.remap_pending:
+            facts.append("row remapping is pending")
+        if gpu.ecc_errors:
+            facts.append(f"{gpu.ecc_errors} uncorrected memory errors since the last reset")
+        if facts:
+            yield Complaint(
+                Severity.ERROR,
+                f"GPU {gpu.index} ({gpu.name}) " + ("must be replaced" if gpu.remap_failed else "needs a reset"),
+                "Its memory had uncorrectable errors.",
+                tuple(Evidence(f"GPU {gpu.index}: {fact}", "NVML") for fact in facts),
+                "Replace the GPU: the spare rows are used up."
+                if gpu.remap_failed
+                else f"Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset -i {gpu.index} (or reboot)",
+            )
+    if lines := reading.kernel_lines(snapshot, "NV_ERR_RESET_REQUIRED"):
+        yield Complaint(
+            Severity.ERROR,
+            "A GPU needs a reset",
+            "The driver met an unrecoverable error and refuses new contexts on that GPU.",
+            lines,
+            "Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset (or reboot)",
+        )
+
+
+@rule(Layer.HARDWARE)
+def gpu_held_by_other_driver(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Another kernel driver holds the GPU: nouveau, nova or vfio-pci.
+
+    A PCI device has one driver. nouveau comes with the kernel and takes the GPU at boot unless it is blocked; vfio-pci
+    holds it for a virtual machine.
+
+    Confirm: `lspci -k -d 10de:` shows "Kernel driver in use".
+    Remedy: block nouveau and rebuild the initial RAM disk, then reboot; or take the GPU off vfio-pci.
+    Reference: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/index.html#disabling-nouveau
+    """
+    need(snapshot.pci)
+    others = [gpu for gpu in reading.pci_gpus(snapshot) if gpu.driver and not gpu.driver.startswith("nvidia")]
+    # One GPU for a virtual machine beside others for CUDA is a healthy set-up.
+    if not others or any(gpu.driver == "nvidia" for gpu in reading.pci_gpus(snapshot)):
+        return
+    driver = others[0].driver
+    yield Complaint(
+        Severity.ERROR,
+        f"The kernel driver {driver} holds the GPU, so the nvidia driver cannot",
+        "A PCI device has one driver, and this one came first."
+        if driver != "vfio-pci"
+        else "vfio-pci keeps the GPU for a virtual machine.",
+        tuple(
+            Evidence(f"{gpu.address} is driven by {gpu.driver}", f"/sys/bus/pci/devices/{gpu.address}/driver")
+            for gpu in others
+        ),
+        "printf 'blacklist nouveau\\noptions nouveau modeset=0\\n' | sudo tee /etc/modprobe.d/blacklist-nouveau.conf && "
+        "sudo update-initramfs -u (RHEL: sudo dracut --force) && sudo reboot"
+        if driver != "vfio-pci"
+        else "Give the GPU to the virtual machine that it is kept for, or remove its vfio-pci ids and reboot.",
+    )

@@ -1,0 +1,148 @@
+"""What several rules read out of a snapshot."""
+
+from __future__ import annotations
+
+from gpucheck import kb
+from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Snapshot, Why
+from gpucheck.finding import Evidence, Severity
+from gpucheck.versions import CudaVersion, DriverVersion
+
+
+def pci_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
+    """NVIDIA GPUs on the PCI bus, as far as that was seen."""
+    return (
+        tuple(device for device in snapshot.pci.value if device.kind == "gpu") if isinstance(snapshot.pci, Seen) else ()
+    )
+
+
+def answering_gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
+    """GPUs that CUDA or else NVML listed."""
+    for fact in (snapshot.cuda, snapshot.nvml):
+        if isinstance(fact, Seen) and fact.value.gpus:
+            return fact.value.gpus
+    return ()
+
+
+def gpu_here(snapshot: Snapshot) -> str:
+    """How a GPU is known to be here; '' when none is."""
+    if gpus := answering_gpus(snapshot):
+        return f"{len(gpus)} x {gpus[0].name}"
+    if found := pci_gpus(snapshot):
+        return f"{found[0].address} on the PCI bus"
+    if snapshot.host.wsl and node(snapshot, "/dev/dxg"):
+        return "/dev/dxg of WSL2"
+    if isinstance(snapshot.host.tegra, Seen):
+        return "the GPU of a Jetson"
+    return ""
+
+
+def wants_gpu(snapshot: Snapshot) -> bool:
+    """False where all GPU-capable libraries are CPU builds and nothing else asks for a GPU: CPU-only by intention."""
+    builds = [framework.gpu for framework in snapshot.frameworks]
+    if not builds or any(gpu is not False for gpu in builds):
+        return True
+    return bool(gpu_here(snapshot)) or declares_gpu(snapshot) != ""
+
+
+def declares_gpu(snapshot: Snapshot) -> str:
+    """The variable by which an image says that it is for GPUs; '' when it does not."""
+    for name in ("NVIDIA_REQUIRE_CUDA", "NVIDIA_VISIBLE_DEVICES", "CUDA_VERSION"):
+        if snapshot.variable(name) not in (None, "", "void", "none"):
+            return name
+    return ""
+
+
+def absence(snapshot: Snapshot) -> Severity:
+    """How bad it is that no GPU is reached."""
+    return Severity.ERROR if wants_gpu(snapshot) else Severity.NOTE
+
+
+def node(snapshot: Snapshot, path: str) -> DeviceNode | None:
+    """A device node that exists."""
+    if isinstance(snapshot.nodes, Seen):
+        return next((node for node in snapshot.nodes.value if node.path == path and node.present), None)
+    return None
+
+
+def in_container(snapshot: Snapshot) -> bool:
+    """Whether this runs in a container."""
+    return isinstance(snapshot.container, Seen)
+
+
+def module_loaded(snapshot: Snapshot, name: str = "nvidia") -> bool | None:
+    """Whether a kernel module is loaded; None when that was not seen."""
+    if name == "nvidia" and isinstance(snapshot.kernel.driver, Seen):
+        return True
+    if isinstance(snapshot.kernel.modules, Seen):
+        return name in snapshot.kernel.modules.value
+    return None
+
+
+def driver_version(snapshot: Snapshot) -> tuple[DriverVersion, str] | None:
+    """The driver of the machine and where it was seen: the kernel's word first, then NVML's, then the libcuda file's name."""
+    if isinstance(snapshot.kernel.driver, Seen):
+        return snapshot.kernel.driver.value.version, snapshot.kernel.driver.source
+    if isinstance(snapshot.nvml, Seen) and snapshot.nvml.value.driver:
+        return snapshot.nvml.value.driver, snapshot.nvml.source
+    library = chosen_libcuda(snapshot)
+    if library and library.kind == "driver" and (version := DriverVersion.parse(library.version)):
+        return version, library.real
+    return None
+
+
+def supported_cuda(snapshot: Snapshot) -> tuple[CudaVersion, str] | None:
+    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row."""
+    if isinstance(snapshot.cuda, Seen) and snapshot.cuda.value.cuda:
+        return snapshot.cuda.value.cuda, f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+    known = driver_version(snapshot)
+    row = kb.driver_cuda(known[0]) if known else None
+    return (row[0], f"driver {known[0]} in {known[1]}; {row[1]}") if known and row else None
+
+
+def chosen_libcuda(snapshot: Snapshot) -> Library | None:
+    """The libcuda that a process gets."""
+    path = snapshot.libcuda.path
+    return next((library for library in snapshot.libcuda_copies if path in (library.path, library.real)), None)
+
+
+def cuda_code(snapshot: Snapshot, name: str = "cuInit") -> int | None:
+    """The result code of a driver call; None when it was not made."""
+    if isinstance(snapshot.cuda, Seen):
+        return next((call.code for call in snapshot.cuda.value.calls if call.name == name), None)
+    return None
+
+
+def nvml_code(snapshot: Snapshot) -> int | None:
+    """The result code of nvmlInit; None when it was not called."""
+    if isinstance(snapshot.nvml, Seen):
+        return next((call.code for call in snapshot.nvml.value.calls if call.name == "nvmlInit_v2"), None)
+    return None
+
+
+def spell(call: Call) -> str:
+    """``cuInit = 100 (CUDA_ERROR_NO_DEVICE)``."""
+    row = (kb.nvml_codes() if call.name.startswith("nvml") else kb.cuda_codes()).get(call.code)
+    return f"{call.name} = {call.code}" + (f" ({row.name})" if row else "")
+
+
+def calls(snapshot: Snapshot) -> tuple[Evidence, ...]:
+    """What cuInit and nvmlInit answered, as evidence."""
+    found = []
+    for fact, name in ((snapshot.cuda, "cuInit"), (snapshot.nvml, "nvmlInit_v2")):
+        if isinstance(fact, Seen):
+            found += [Evidence(spell(call), fact.source) for call in fact.value.calls if call.name == name]
+    return tuple(found)
+
+
+def kernel_lines(snapshot: Snapshot, *words: str) -> tuple[Evidence, ...]:
+    """The newest kernel message that holds one of the words, as evidence."""
+    if isinstance(snapshot.kernel.messages, Seen):
+        for message in reversed(snapshot.kernel.messages.value):
+            if any(word in message.text for word in words):
+                return (Evidence(message.text, snapshot.kernel.messages.source),)
+    return ()
+
+
+def no_kernel(snapshot: Snapshot) -> bool:
+    """Whether these are only files, of an image for example."""
+    return not isinstance(snapshot.host.kernel, Seen) and snapshot.host.kernel.why is Why.NOT_APPLICABLE
