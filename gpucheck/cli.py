@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
@@ -125,7 +126,7 @@ def explain(
 # -- shared by the commands --------------------------------------------------------------------------------------------
 
 
-def look(root: str | None, env: list[str] | None, snapshot: str | None, python: str | None, timeout: float):
+def look(root: str | None, env: list[str] | None, snapshot: str | None, python: str | None, timeout: float) -> Snapshot:
     """The snapshot that the options ask for."""
     from gpucheck.probes import observe
     from gpucheck.system import Local, Rootfs
@@ -155,7 +156,7 @@ def parse_env(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def read_snapshot(path: str):
+def read_snapshot(path: str) -> Snapshot:
     """A snapshot file; also the JSON of a report, which holds one."""
     import json
 
@@ -192,7 +193,7 @@ def check_format(format: str) -> None:
 
 def show(report: Report, command: str, format: str, output: str | None, no_color: bool) -> None:
     """Render a report to standard output or a file."""
-    from gpucheck.render import FORMATS
+    from gpucheck.render import render
 
     colour = (
         output is None
@@ -201,7 +202,7 @@ def show(report: Report, command: str, format: str, output: str | None, no_color
         and not os.environ.get("NO_COLOR")
         and os.environ.get("TERM") != "dumb"
     )
-    write(FORMATS[format](report, command, colour), output)
+    write(render(report, command, format, colour), output)
 
 
 def write(text: str, output: str | None) -> None:
@@ -218,6 +219,8 @@ def write(text: str, output: str | None) -> None:
 
 def run() -> None:
     """The entry point of the command."""
+    # A short life with few cycles: the collector would only walk what was just imported.
+    gc.disable()
     try:
         app()
     except BrokenPipeError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from gpucheck.record import fields, is_record
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
 T = TypeVar("T")
@@ -27,8 +27,8 @@ def encode(value: object) -> Any:
         return str(value)
     if isinstance(value, Enum):
         return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if is_record(type(value)):
+        return {name: encode(getattr(value, name)) for name in fields(type(value))}
     if isinstance(value, tuple):
         return [encode(part) for part in value]
     return value
@@ -62,7 +62,7 @@ def _decode(kind: Any, data: object, place: str) -> Any:
         except ValueError:
             known = ", ".join(str(member.value) for member in kind)
             raise Malformed(f"{place}: expected one of {known}, not {data!r:.80}") from None
-    if is_dataclass(origin or kind):
+    if is_record(origin or kind):
         return _decode_fields(kind, origin or kind, data, place)
     # bool is an int in Python, never in JSON.
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
@@ -97,13 +97,13 @@ def _decode_fields(kind: Any, cls: Any, data: object, place: str) -> Any:
     parameter = get_args(kind)
     hints = _hints(cls)
     values = {}
-    for field in fields(cls):
-        if field.name in data:
+    for name, optional in fields(cls).items():
+        if name in data:
             # Seen[X] is the one generic here: its field "value" is the X.
-            hint = parameter[0] if parameter and field.name == "value" else hints[field.name]
-            values[field.name] = _decode(hint, data[field.name], f"{place}.{field.name}")
-        elif field.default is MISSING:
-            raise Malformed(f"{place}: no {field.name!r}")
+            hint = parameter[0] if parameter and name == "value" else hints[name]
+            values[name] = _decode(hint, data[name], f"{place}.{name}")
+        elif not optional:
+            raise Malformed(f"{place}: no {name!r}")
     for name in data:
         if name not in hints:
             raise Malformed(f"{place}: unknown field {name!r}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
+from gpucheck.record import dataclass
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
 #: Counts up when a field changes its meaning; a snapshot of another number is refused.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from gpucheck.facts import Snapshot
+from gpucheck.record import dataclass
 
 
 class Severity(str, Enum):

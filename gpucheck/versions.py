@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import total_ordering
+
+from gpucheck.record import dataclass
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -5,13 +5,13 @@ One TOML file a table, read when first asked for: most runs need few of them.
 
 from __future__ import annotations
 
+import pkgutil
 import sys
-from dataclasses import MISSING, dataclass, fields
 from datetime import date
 from functools import cache
-from importlib import resources
 from typing import Any, TypeVar
 
+from gpucheck.record import dataclass, fields
 from gpucheck.versions import CudaVersion, DriverVersion
 
 if sys.version_info >= (3, 11):
@@ -97,33 +97,41 @@ class BadRow(ValueError):
 
 def load(file: str, table: str, kind: type[R]) -> tuple[R, ...]:
     """The rows of a table. Raises ``BadRow``."""
-    return tuple(_row(kind, row, f"{file}.toml: {table} {index + 1}") for index, row in enumerate(_read(file)[table]))
+    types = _types(kind)
+    return tuple(
+        _row(kind, types, row, f"{file}.toml: {table} {index + 1}") for index, row in enumerate(_read(file)[table])
+    )
 
 
 @cache
 def _read(file: str) -> dict[str, Any]:
-    tables: dict[str, Any] = tomllib.loads(resources.files(__name__).joinpath(f"{file}.toml").read_text("utf-8"))
+    tables: dict[str, Any] = tomllib.loads((pkgutil.get_data(__name__, f"{file}.toml") or b"").decode())
     return tables
 
 
 _PARSERS = {"DriverVersion": DriverVersion.parse, "CudaVersion": CudaVersion.parse}
 
 
-def _row(kind: type[R], row: dict[str, Any], place: str) -> R:
+def _types(kind: type[Row]) -> dict[str, str]:
+    """The types of a row's fields; annotations are strings here (PEP 563): "int", "DriverVersion", ..."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        found.update(base.__dict__.get("__annotations__", {}))
+    return found
+
+
+def _row(kind: type[R], types: dict[str, str], row: dict[str, Any], place: str) -> R:
     values: dict[str, Any] = {}
-    for field in fields(kind):
-        if field.name not in row:
-            if field.default is MISSING:
-                raise BadRow(f"{place}: no {field.name}")
+    for name, optional in fields(kind).items():
+        if name not in row:
+            if not optional:
+                raise BadRow(f"{place}: no {name}")
             continue
-        value = row[field.name]
-        # Annotations are strings here (PEP 563): "int", "DriverVersion", ...
-        expected = str(field.type)
-        if expected in _PARSERS:
-            value = _PARSERS[expected](value)
+        expected = types[name]
+        value = _PARSERS[expected](row[name]) if expected in _PARSERS else row[name]
         if type(value).__name__ != expected:
-            raise BadRow(f"{place}: {field.name} = {row[field.name]!r} is no {expected}")
-        values[field.name] = value
+            raise BadRow(f"{place}: {name} = {row[name]!r} is no {expected}")
+        values[name] = value
     if unknown := sorted(row.keys() - values.keys()):
         raise BadRow(f"{place}: unknown {', '.join(unknown)}")
     return kind(**values)

@@ -1,20 +1,26 @@
 """Runs in a child process, with the standard library alone: calls the driver and says what it answers.
 
-A JSON object on standard input names the task; on standard output, one JSON object a line: ``{"calling": NAME}`` before
-each call, so that the parent knows in which one a process hung or died, ``{"call": NAME, "code": N}`` after it, and
-``{"fact": NAME, "value": ...}`` for what was learned.
+Questions come as JSON objects, one a line, on standard input; each is answered in a process of its own, so that a hang
+or a crash in one keeps no other from its answer. On standard output, one JSON object a line, each with the question's
+``id``: ``{"calling": NAME}`` before each call, so that the reader knows in which one a process hung or died,
+``{"call": NAME, "code": N}`` after it, ``{"fact": NAME, "value": ...}`` for what was learned, and ``{"status": N}`` at
+the end of the question's process.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 from typing import Any
 
+question = ""
+
 
 def say(**line: object) -> None:
-    print(json.dumps(line), flush=True)
+    # One write a line, below PIPE_BUF: lines of several processes do not mix (pipe(7)).
+    os.write(1, (json.dumps({"id": question, **line}) + "\n").encode())
 
 
 def call(library: ctypes.CDLL, name: str, *arguments: Any) -> int | None:
@@ -35,20 +41,19 @@ def number(library: ctypes.CDLL, name: str, *arguments: Any) -> int | None:
     return found.value if call(library, name, ctypes.byref(found), *arguments) == 0 else None
 
 
-def open_library(name: str, soname: str) -> ctypes.CDLL | None:
+def open_library(name: str, stem: str) -> ctypes.CDLL | None:
     say(calling="dlopen " + name)
     try:
         library = ctypes.CDLL(name)
     except OSError as error:
         say(fact="dlopen-error", value=str(error))
         return None
-    say(fact="library", value=mapped(soname) or name)
+    say(fact="library", value=mapped(stem) or name)
     return library
 
 
-def mapped(soname: str) -> str | None:
+def mapped(stem: str) -> str | None:
     """The file of a library as this process has it mapped."""
-    stem = soname.split(".so")[0] + ".so"
     with open("/proc/self/maps") as maps:
         for line in maps:
             path = line.split(None, 5)[5:]
@@ -58,7 +63,7 @@ def mapped(soname: str) -> str | None:
 
 
 def ask_cuda(task: dict[str, str]) -> None:
-    library = open_library(task["library"], "libcuda.so.1")
+    library = open_library(task["library"], "libcuda.so")
     if library is None:
         return
     say(fact="cuda", value=number(library, "cuDriverGetVersion"))
@@ -107,7 +112,7 @@ def ask_cudart(task: dict[str, str]) -> None:
 
 
 def ask_nvml(task: dict[str, str]) -> None:
-    if open_library(task["library"], "libnvidia-ml.so.1") is None:
+    if open_library(task["library"], "libnvidia-ml.so") is None:
         return
     sys.path.insert(0, task["pynvml"])
     import pynvml
@@ -164,9 +169,24 @@ TASKS = {"cuda": ask_cuda, "cudart": ask_cudart, "nvml": ask_nvml}
 
 
 def main() -> None:
-    task = json.load(sys.stdin)
-    TASKS[task["ask"]](task)
-    say(end=True)
+    global question
+    running = {}
+    for line in sys.stdin:
+        task = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            question = task["id"]
+            status = 1
+            try:
+                TASKS[task["ask"]](task)
+                status = 0
+            finally:
+                os._exit(status)
+        running[pid] = task["id"]
+    while running:
+        pid, status = os.wait()
+        question = running.pop(pid, "")
+        say(status=os.waitstatus_to_exitcode(status))
 
 
 main()

@@ -6,13 +6,15 @@ A hang, a crash or garbage in the child is evidence about the driver.
 from __future__ import annotations
 
 import json
+import os
+import pkgutil
 import signal
 import sys
-from dataclasses import dataclass
-from importlib import resources, util
-from pathlib import Path
+from importlib import util
+from typing import cast
 
 from gpucheck.facts import Call, Cuda, Gpu, Library, Nvml, Runtime, Seen, Unseen, Why
+from gpucheck.record import dataclass
 from gpucheck.system import Ran, Running, System
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -25,14 +27,14 @@ NOT_LIVE = Unseen(Why.NOT_APPLICABLE, (), "files answer no driver call")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a child said before it ended."""
+    """What was said to a question."""
 
     calls: tuple[Call, ...]
     facts: tuple[tuple[str, object], ...]
     trouble: str
 
     def fact(self, name: str) -> object:
-        """The value of a fact; None when the child did not say it."""
+        """The value of a fact; None when it was not said."""
         return dict(self.facts).get(name)
 
     def version(self, name: str) -> CudaVersion | None:
@@ -41,69 +43,83 @@ class Answer:
         return CudaVersion.from_code(code) if isinstance(code, int) else None
 
 
-class Question:
-    """A task put to a child process, which is started at once."""
+class Interview:
+    """A child process that puts questions to the driver's libraries, all at once."""
 
-    def __init__(self, system: System, ask: str, library: str, deadline: float = DEADLINE) -> None:
-        script = resources.files(__package__).joinpath("child.py").read_text()
-        task = {"ask": ask, "library": library, "pynvml": _pynvml() if ask == "nvml" else ""}
+    def __init__(self, system: System, deadline: float = DEADLINE) -> None:
+        """Start it; ``deadline`` counts from now, in seconds."""
+        script = pkgutil.get_data(__package__ or "", "child.py") or b""
         self.deadline = deadline
         # -I -S: nothing of the user's Python environment may run before the driver is asked.
-        self._child: Running = system.start(
-            sys.executable, "-I", "-S", "-c", script, timeout=deadline, stdin=json.dumps(task)
-        )
+        self._child: Running = system.start(sys.executable, "-I", "-S", "-c", script.decode(), timeout=deadline)
+        self._answers: dict[str, Answer] = {}
 
-    def answer(self) -> Answer:
-        """Wait for the child's end and read what it said."""
-        return parse(self._child.finish(), self.deadline)
+    def ask(self, ask: str, library: str) -> None:
+        """Put a question: ``cuda``, ``nvml`` or ``cudart``, to a library by name or path."""
+        pynvml = util.find_spec("pynvml") if ask == "nvml" else None
+        folder = os.path.dirname(pynvml.origin) if pynvml and pynvml.origin else ""
+        task = {"id": f"{ask} {library}", "ask": ask, "library": library, "pynvml": folder}
+        self._child.send(json.dumps(task) + "\n")
+
+    def finish(self) -> None:
+        """Wait for the answers to all questions."""
+        self._answers = parse(self._child.finish(), self.deadline)
+
+    def answer(self, ask: str, library: str) -> Answer:
+        """What was said; to be called after ``finish``."""
+        return self._answers.get(f"{ask} {library}") or Answer((), (), "the child process that asks did not start")
 
 
-def _pynvml() -> str:
-    found = util.find_spec("pynvml")
-    return str(Path(found.origin).parent) if found and found.origin else ""
+def parse(ran: Ran, deadline: float) -> dict[str, Answer]:
+    """Answers by question. Lines that are no JSON are passed over: a driver may print what it likes."""
+    said: dict[str, list[dict[str, object]]] = {}
+    for line in ran.stdout.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            said.setdefault(entry["id"], []).append(entry)
+    return {question: _answer(entries, ran, deadline) for question, entries in said.items()}
 
 
-def parse(ran: Ran, deadline: float) -> Answer:
-    """Read a child's lines. Lines that are no JSON are passed over: a driver may print what it likes."""
+def _answer(entries: list[dict[str, object]], ran: Ran, deadline: float) -> Answer:
     calls: list[Call] = []
     facts: list[tuple[str, object]] = []
     calling = ""
-    ended = False
-    for line in ran.stdout.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(said, dict):
-            continue
-        if "calling" in said:
-            calling = str(said["calling"])
-        elif "call" in said and isinstance(said.get("code"), int):
-            calls.append(Call(str(said["call"]), said["code"]))
+    status: int | None = None
+    for entry in entries:
+        code = entry.get("code")
+        if "calling" in entry:
+            calling = f" in {entry['calling']}"
+        elif "call" in entry and isinstance(code, int):
+            calls.append(Call(str(entry["call"]), code))
             calling = ""
-        elif "fact" in said:
-            facts.append((str(said["fact"]), said.get("value")))
+        elif "fact" in entry:
+            facts.append((str(entry["fact"]), entry.get("value")))
             calling = ""
-        ended = ended or "end" in said
-    return Answer(tuple(calls), tuple(facts), "" if ended and ran.status == 0 else _trouble(ran, deadline, calling))
+        elif isinstance(entry.get("status"), int):
+            status = cast("int", entry["status"])
+    return Answer(tuple(calls), tuple(facts), _trouble(status, ran, deadline, calling))
 
 
-def _trouble(ran: Ran, deadline: float, calling: str) -> str:
-    where = f" in {calling}" if calling else ""
-    if ran.status is None:
-        return f"no answer within {deadline:g} s{where}"
-    if ran.status < 0:
+def _trouble(status: int | None, ran: Ran, deadline: float, calling: str) -> str:
+    if status == 0:
+        return ""
+    if status is None and ran.status is None:
+        return f"no answer within {deadline:g} s{calling}"
+    if status is not None and status < 0:
         try:
-            return f"killed by {signal.Signals(-ran.status).name}{where}"
+            return f"killed by {signal.Signals(-status).name}{calling}"
         except ValueError:
-            return f"killed by signal {-ran.status}{where}"
+            return f"killed by signal {-status}{calling}"
     last = ran.stderr.strip().splitlines()[-1:]
-    return f"ended with status {ran.status}{where}" + (f": {last[0]:.200}" if last else "")
+    return f"ended with status {status}{calling}" + (f": {last[0]:.200}" if last else "")
 
 
-def cuda(question: Question) -> Seen[Cuda] | Unseen:
-    """Wait for what libcuda answers; ABSENT with the linker's words when it cannot be loaded."""
-    answer = question.answer()
+def cuda(interview: Interview) -> Seen[Cuda] | Unseen:
+    """What libcuda answered; ABSENT with the linker's words when it cannot be loaded."""
+    answer = interview.answer("cuda", "libcuda.so.1")
     library = answer.fact("library")
     if not isinstance(library, str):
         return _not_loaded(answer, "libcuda.so.1")
@@ -111,9 +127,9 @@ def cuda(question: Question) -> Seen[Cuda] | Unseen:
     return Seen(found, f"calls to {library} in a child process")
 
 
-def nvml(question: Question) -> Seen[Nvml] | Unseen:
-    """Wait for what NVML answers; ABSENT with the linker's words when it cannot be loaded."""
-    answer = question.answer()
+def nvml(interview: Interview) -> Seen[Nvml] | Unseen:
+    """What NVML answered; ABSENT with the linker's words when it cannot be loaded."""
+    answer = interview.answer("nvml", "libnvidia-ml.so.1")
     library = answer.fact("library")
     if not isinstance(library, str):
         return _not_loaded(answer, "libnvidia-ml.so.1")
@@ -133,10 +149,10 @@ def nvml(question: Question) -> Seen[Nvml] | Unseen:
 GPU_IS_LOST = 15
 
 
-def runtime(library: Library, question: Question, from_file: CudaVersion | None) -> Runtime:
-    """Wait for what a libcudart answers."""
+def runtime(library: Library, interview: Interview, from_file: CudaVersion | None) -> Runtime:
+    """What a libcudart answered."""
     source = f"calls to {library.path} in a child process"
-    answer = question.answer()
+    answer = interview.answer("cudart", library.path)
     if not isinstance(answer.fact("library"), str):
         unseen = _not_loaded(answer, library.path)
         return Runtime(library, from_file, unseen, unseen, answer.trouble)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 
 from gpucheck.facts import Container, Distribution, Host, Kubernetes, Libc, Seen, Unseen, Why
@@ -31,7 +30,7 @@ def host(system: System) -> Host:
 def architecture(system: System) -> str:
     """As ``uname -m`` would say inside: a root's own dynamic linker tells it."""
     if system.live:
-        return platform.machine()
+        return os.uname().machine
     for pattern, name in (
         ("/lib64/ld-linux-x86-64.so.2", "x86_64"),
         ("/lib/ld-linux-aarch64.so.1", "aarch64"),
@@ -58,7 +57,7 @@ def distribution(system: System) -> Seen[Distribution] | Unseen:
 
 
 #: glibc names its library libc-2.31.so up to 2.33; later ones carry the version in a sentence inside.
-_GLIBC = re.compile(rb"GNU C Library [^\n]*?(?:release|stable release) version (\d+\.\d+)")
+_GLIBC = rb"GNU C Library [^\n]*?(?:release|stable release) version (\d+\.\d+)"
 
 
 def libc(system: System) -> Seen[Libc] | Unseen:
@@ -68,13 +67,13 @@ def libc(system: System) -> Seen[Libc] | Unseen:
         tried.append(pattern)
         for path in system.glob(pattern):
             version = ""
-            if system.live and platform.libc_ver()[0] == "glibc":
-                version = platform.libc_ver()[1]
+            if system.live and (said := os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc "):
+                version = said.removeprefix("glibc ")
             elif match := re.search(r"libc-(\d+\.\d+)\.so", system.resolve(path) or ""):
                 version = match[1]
             else:
                 try:
-                    match_bytes = _GLIBC.search(system.read(path, limit=8 << 20))
+                    match_bytes = re.search(_GLIBC, system.read(path, limit=8 << 20))
                 except OSError as error:
                     return Unseen(Why.UNREADABLE, (path,), str(error))
                 version = match_bytes[1].decode() if match_bytes else ""

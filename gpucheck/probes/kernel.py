@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import lzma
+import os
 import re
 from typing import Final
 
@@ -77,24 +77,34 @@ def driver(system: System) -> Seen[KernelDriver] | Unseen:
 
 def module_files(system: System) -> Seen[tuple[ModuleFile, ...]] | Unseen:
     """nvidia.ko in the module tree of any kernel."""
-    patterns = tuple(
-        f"{base}/lib/modules/*/{place}"
-        for base in ("", "/usr")
-        for place in ("updates/dkms/nvidia.ko*", "updates/nvidia.ko*", "extra/nvidia.ko*", "extra/nvidia/nvidia.ko*",
-                      "weak-updates/nvidia/nvidia.ko*", "kernel/drivers/video/nvidia.ko*", "kernel/nvidia*/nvidia.ko*",
-                      "kernel/drivers/char/drm/nvidia.ko*", "misc/nvidia.ko*", "video/nvidia.ko*",
-                      "updates/dkms/nvidia-current.ko*", "nvidia/current/nvidia.ko*")
-    )  # fmt: skip
     found: dict[str, ModuleFile] = {}
-    for pattern in patterns:
-        for path in system.glob(pattern):
+    trees = system.glob("/lib/modules/*") or system.glob("/usr/lib/modules/*")
+    for tree in trees:
+        for path in (path for place in MODULE_FOLDERS for path in system.glob(f"{tree}/{place}/nvidia*.ko*")):
+            name = path.rsplit("/", 1)[-1].split(".ko")[0]
             real = system.resolve(path) or path
-            if real not in found:
+            if name in ("nvidia", "nvidia-current") and real not in found:
                 version, signer = read_module(system, real)
-                found[real] = ModuleFile(path.split("/lib/modules/", 1)[1].split("/", 1)[0], path, version, signer)
-    if not found and not system.glob("/lib/modules/*"):
+                found[real] = ModuleFile(tree.rsplit("/", 1)[-1], path, version, signer)
+    if not trees:
         return Unseen(Why.ABSENT, ("/lib/modules",), "no module tree")
     return Seen(tuple(sorted(found.values(), key=lambda file: file.path)), "/lib/modules")
+
+
+#: Where DKMS, the .run installer, kmods of RPM distributions and prebuilt packages put the module below a kernel's tree.
+MODULE_FOLDERS: Final = (
+    "updates/dkms",
+    "updates",
+    "extra",
+    "extra/nvidia",
+    "weak-updates/nvidia",
+    "kernel/drivers/video",
+    "kernel/drivers/video/nvidia",
+    "kernel/nvidia*",
+    "misc",
+    "video",
+    "nvidia/current",
+)
 
 
 def read_module(system: System, path: str) -> tuple[str, str]:
@@ -108,6 +118,8 @@ def read_module(system: System, path: str) -> tuple[str, str]:
     except OSError:
         return "", ""
     if path.endswith(".xz"):
+        import lzma
+
         try:
             data = lzma.LZMADecompressor().decompress(data, max_length=256 << 20)
         except lzma.LZMAError:
@@ -142,12 +154,12 @@ def majors(system: System) -> Seen[tuple[str, ...]] | Unseen:
 
 
 #: Lines by the NVIDIA modules, nouveau's probe and the loader's refusals of a module.
-_TELLING = re.compile(r"NVRM|nvidia|nouveau|Loading of unsigned module|module verification failed", re.IGNORECASE)
+_TELLING = ("nvrm", "nvidia", "nouveau", "loading of unsigned module", "module verification failed")
 
 
 def parse_messages(text: str) -> tuple[KernelMessage, ...]:
     """The telling lines of a kernel log, the newest 200, without priority and time stamp."""
-    lines = [line for line in text.splitlines() if _TELLING.search(line)][-200:]
+    lines = [line for line in text.splitlines() if any(word in line.lower() for word in _TELLING)][-200:]
     found = []
     for line in lines:
         body = re.sub(r"^(<\d+>)?(\d+,\d+,\d+,[^;]*;)?\s*(\[\s*[\d.]+\]\s*)?", "", line)
@@ -168,8 +180,6 @@ def messages(system: System) -> Seen[tuple[KernelMessage, ...]] | Unseen:
 
 def ring_buffer() -> Seen[tuple[KernelMessage, ...]] | Unseen:
     """/dev/kmsg gives one record a read and EAGAIN at the end (kernel, Documentation/ABI/testing/dev-kmsg)."""
-    import os
-
     try:
         fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

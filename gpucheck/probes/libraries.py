@@ -40,12 +40,9 @@ def driver_copies(system: System, soname: str, chosen: Choice) -> tuple[Library,
     paths = [(chosen.path, "driver")] if chosen.path else []
     for folder, kind in places:
         # A development link alone (libcuda.so) is how stubs and WSL copies come; the numbered name is preferred.
-        names = [
-            *system.glob(f"{folder}/{soname}"),
-            *system.glob(f"{folder}/{stem}"),
-            *system.glob(f"{folder}/{stem}.[0-9]*.[0-9]*"),
-        ]
-        paths += [(name, kind) for name in names]
+        there = [name for name in names(system, folder) if name.startswith(stem)]
+        numbered = [name for name in there if re.fullmatch(r"\.\d{3}\.\d[\d.]*", name[len(stem) :])]
+        paths += [(f"{folder}/{name}", kind) for name in (soname, stem, *numbered) if name in there]
     kinds = {name: kind for name, kind in reversed(paths) if kind != "driver"}
     found: dict[str, Library] = {}
     for path, kind in paths:
@@ -105,22 +102,31 @@ def toolkit(
 ) -> tuple[Library, ...]:
     """Every copy of a CUDA library: in Python environments, in toolkits, on the search path."""
     owners = {(dist.location, dist.name): dist for dist in installed}
-    found: dict[str, Library] = {}
-    for row in kb.sonames():
-        for folder, kind in _toolkit_folders(system, environments):
-            for path in system.glob(f"{folder}/{row.stem}.so.*"):
-                real = system.resolve(path)
-                if real is None or real in found:
-                    continue
-                owner = _owner(owners, path, row.stem) if kind == "wheel" else ""
-                try:
-                    size = system.status(real).size
-                except OSError:
-                    continue
-                number = real.rsplit(".so.", 1)[-1]
-                version = owner.rsplit(" ", 1)[-1] if owner else number if number.count(".") >= 1 else ""
-                found[real] = Library(path.rsplit("/", 1)[-1], path, real, kind, version, owner, size)
-    return tuple(found.values())
+    order = {row.stem: position for position, row in enumerate(kb.sonames())}
+    found: dict[str, tuple[int, Library]] = {}
+    for folder, kind in _toolkit_folders(system, environments):
+        for name in names(system, folder):
+            stem, so, number = name.partition(".so.")
+            path = f"{folder}/{name}"
+            if not so or stem not in order or (real := system.resolve(path)) is None or real in found:
+                continue
+            owner = _owner(owners, path, stem) if kind == "wheel" else ""
+            try:
+                size = system.status(real).size
+            except OSError:
+                continue
+            number = real.rsplit(".so.", 1)[-1]
+            version = owner.rsplit(" ", 1)[-1] if owner else number if "." in number else ""
+            found[real] = (order[stem], Library(name, path, real, kind, version, owner, size))
+    return tuple(library for _, library in sorted(found.values(), key=lambda row: row[0]))
+
+
+def names(system: System, folder: str) -> tuple[str, ...]:
+    """The names in a folder; none where it cannot be listed."""
+    try:
+        return system.names(folder)
+    except OSError:
+        return ()
 
 
 def _toolkit_folders(system: System, environments: tuple[Python, ...]) -> tuple[tuple[str, str], ...]:
@@ -184,11 +190,6 @@ def _owner(owners: dict[tuple[str, str], Distributed], path: str, stem: str) -> 
             else []
         )
     return f"{candidates[0].name} {candidates[0].version}" if len(candidates) == 1 else ""
-
-
-def runtime_version(library: Library) -> CudaVersion | None:
-    """The CUDA version of a libcudart from its file name or the version of the wheel that owns it: 13.5.37 is 13.5."""
-    return CudaVersion.parse(library.version)
 
 
 def runtimes(libraries: tuple[Library, ...]) -> Iterator[Library]:

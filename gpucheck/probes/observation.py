@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from gpucheck import __version__
-from gpucheck.facts import SCHEMA, Cuda, Nvml, Runtime, Seen, Snapshot, Unseen
-from gpucheck.probes import devices, driver, environment, hardware, host, kernel, libraries, python, runtime
+from gpucheck.facts import SCHEMA, Cuda, Library, Nvml, Runtime, Seen, Snapshot, Unseen
+from gpucheck.probes import devices, driver
 from gpucheck.system import System
+from gpucheck.versions import CudaVersion
 
 
 def observe(system: System, interpreter: str | None = None, deadline: float = driver.DEADLINE) -> Snapshot:
@@ -14,29 +17,35 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     On a live system the driver's libraries are called in child processes, all at once, each for at most ``deadline``
     seconds; on files nothing is executed. Never raises for what it finds.
     """
-    cuda: driver.Question | Unseen = driver.NOT_LIVE
-    nvml: driver.Question | Unseen = driver.NOT_LIVE
-    if system.live:
-        cuda = driver.Question(system, "cuda", "libcuda.so.1", deadline)
-        nvml = driver.Question(system, "nvml", "libnvidia-ml.so.1", deadline)
+    # First: run as root, libcuda itself makes /dev/nvidiactl where there is none (seen with 535), which is then no evidence.
+    nodes = devices.nodes(system)
+    interview = driver.Interview(system, deadline) if system.live else None
+    if interview:
+        interview.ask("cuda", "libcuda.so.1")
+        interview.ask("nvml", "libnvidia-ml.so.1")
+    # While the driver answers, the rest of the program is loaded.
+    from gpucheck.probes import environment, hardware, host, kernel, libraries, python, runtime
+
     environments = python.pythons(system, interpreter)
     installed = python.distributions(system, environments)
     toolkit = libraries.toolkit(system, environments, installed)
     copies = tuple(libraries.runtimes(toolkit))
-    asked = tuple(driver.Question(system, "cudart", copy.path, deadline) for copy in copies) if system.live else ()
+    if interview:
+        for copy in copies:
+            interview.ask("cudart", copy.path)
     libcuda = libraries.choice(system, "libcuda.so.1")
     libcuda_copies = libraries.driver_copies(system, "libcuda.so.1", libcuda)
-    nvml_choice = libraries.choice(system, "libnvidia-ml.so.1")
+    nvml_copies = libraries.driver_copies(system, "libnvidia-ml.so.1", libraries.choice(system, "libnvidia-ml.so.1"))
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
         host=host.host(system),
         pci=hardware.pci(system),
         kernel=kernel.kernel(system),
-        nodes=devices.nodes(system),
+        nodes=nodes,
         libcuda=libcuda,
         libcuda_copies=libcuda_copies,
-        nvml_copies=libraries.driver_copies(system, "libnvidia-ml.so.1", nvml_choice),
+        nvml_copies=nvml_copies,
         compat=libraries.compat(system, libcuda_copies),
         libraries=toolkit,
         pythons=environments,
@@ -46,22 +55,28 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         container=host.container(system),
         runtime=runtime.runtime(system),
         kubernetes=host.kubernetes(system),
-        # Last: by now the children had time to answer.
-        cuda=_cuda(cuda),
-        nvml=_nvml(nvml),
-        runtimes=tuple(
-            driver.runtime(copy, question, libraries.runtime_version(copy)) for copy, question in zip(copies, asked)
-        )
-        if asked
-        else tuple(
-            Runtime(copy, libraries.runtime_version(copy), driver.NOT_LIVE, driver.NOT_LIVE, "") for copy in copies
-        ),
+        **answers(interview, copies),
     )
 
 
-def _cuda(question: driver.Question | Unseen) -> Seen[Cuda] | Unseen:
-    return question if isinstance(question, Unseen) else driver.cuda(question)
+def answers(interview: driver.Interview | None, copies: tuple[Library, ...]) -> Answers:
+    """What the driver's libraries and the runtimes answered; asked for last, when they have had time."""
+    # In the name of its file, or else the version of the wheel that owns it: 13.5.37 is 13.5.
+    versions = [(copy, CudaVersion.parse(copy.version)) for copy in copies]
+    if interview is None:
+        unasked = tuple(Runtime(copy, version, driver.NOT_LIVE, driver.NOT_LIVE, "") for copy, version in versions)
+        return Answers(cuda=driver.NOT_LIVE, nvml=driver.NOT_LIVE, runtimes=unasked)
+    interview.finish()
+    return Answers(
+        cuda=driver.cuda(interview),
+        nvml=driver.nvml(interview),
+        runtimes=tuple(driver.runtime(copy, interview, version) for copy, version in versions),
+    )
 
 
-def _nvml(question: driver.Question | Unseen) -> Seen[Nvml] | Unseen:
-    return question if isinstance(question, Unseen) else driver.nvml(question)
+class Answers(TypedDict):
+    """The facts of a Snapshot that come from calls."""
+
+    cuda: Seen[Cuda] | Unseen
+    nvml: Seen[Nvml] | Unseen
+    runtimes: tuple[Runtime, ...]

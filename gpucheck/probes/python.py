@@ -107,7 +107,7 @@ def canonical(name: str) -> str:
 
 
 #: Distributions that tell something about GPUs; only these go into a snapshot.
-TELLING: Final = re.compile(
+TELLING: Final = (
     r"nvidia-.*|cuda-.*|torch.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm|numba.*|numpy"
     r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|rmm.*|keras|flash-attn|bitsandbytes|deepspeed|xformers|catboost|pynvml"
 )
@@ -117,7 +117,8 @@ def telling(installed: tuple[Distributed, ...]) -> tuple[Distributed, ...]:
     """Those distributions that matter here, by name."""
     return tuple(
         sorted(
-            (dist for dist in installed if TELLING.fullmatch(dist.name)), key=lambda dist: (dist.location, dist.name)
+            (dist for dist in installed if re.fullmatch(TELLING, dist.name)),
+            key=lambda dist: (dist.location, dist.name),
         )
     )
 

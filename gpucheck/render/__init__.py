@@ -1,14 +1,21 @@
-"""Reports as text for people and as documents for machines: one pure function a format."""
+"""Reports as text for people and as documents for machines: one module a format, with one pure function ``render``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from gpucheck.finding import Report
-from gpucheck.render import document, text
+if TYPE_CHECKING:
+    from gpucheck.finding import Report
 
-#: ``(report, command, colour) -> text``. A new format is one function and one entry.
-FORMATS: dict[str, Callable[[Report, str, bool], str]] = {
-    "text": text.render,
-    "json": document.render,
+#: A new format is a module and an entry. A module is imported when its format is asked for.
+FORMATS = {
+    "text": "gpucheck.render.text",
+    "json": "gpucheck.render.document",
 }
+
+
+def render(report: Report, command: str, format: str, colour: bool) -> str:
+    """The report as text in one of ``FORMATS``; ``command`` is the one that made it."""
+    rendered: str = import_module(FORMATS[format]).render(report, command, colour)
+    return rendered

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gpucheck import kb
 from gpucheck.facts import Call, Library, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Report, Severity
+from gpucheck.record import dataclass
 from gpucheck.rules import RULES, Layer
 
 

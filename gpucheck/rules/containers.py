@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gpucheck.facts import Seen, Snapshot
@@ -26,7 +27,9 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
     if container is None:
         return
     nodes = need(snapshot.nodes)
-    if reading.module_loaded(snapshot) is not True or any(node.present for node in nodes):
+    # A lone /dev/nvidiactl is no GPU: libcuda makes it itself when it runs as root.
+    given = any(node.present and re.fullmatch(r"/dev/(nvidia\d+|dxg)", node.path) for node in nodes)
+    if reading.module_loaded(snapshot) is not True or given:
         return
     asked = snapshot.variable("NVIDIA_VISIBLE_DEVICES")
     hidden = asked in ("", "void", "none")
@@ -45,7 +48,7 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
             Evidence(f"driver {snapshot.kernel.driver.value.version} on the host", snapshot.kernel.driver.source)
             if isinstance(snapshot.kernel.driver, Seen)
             else Evidence("nvidia is loaded", "/proc/modules"),
-            Evidence("no /dev/nvidia* node", "/dev"),
+            Evidence("no /dev/nvidia0, 1, ...", "/dev"),
             Evidence(container.evidence, "container"),
         ),
         ("Unset NVIDIA_VISIBLE_DEVICES or set it to all. " if hidden else "") + remedy,

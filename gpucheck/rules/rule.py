@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
 from gpucheck.facts import Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint
+from gpucheck.record import dataclass
 
 T = TypeVar("T")
 

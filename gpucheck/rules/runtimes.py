@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gpucheck import kb
 from gpucheck.facts import Framework, Runtime, Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.record import dataclass
 from gpucheck.rules import reading
 from gpucheck.rules.devices import BELOW
 from gpucheck.rules.rule import CannotTell, Layer, rule

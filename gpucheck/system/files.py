@@ -6,10 +6,10 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
+from gpucheck.record import dataclass
 from gpucheck.system.protocol import NotLive, Running
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
@@ -83,20 +83,27 @@ def read_regular(path: str, shown: str, limit: int, offset: int) -> bytes:
 def glob_by_names(system: Rootfs, pattern: str) -> tuple[str, ...]:
     """``System.glob`` in terms of ``names``: one directory listing for each component with a wildcard."""
     found = [""]
+    listed = True
     for part in pattern.strip("/").split("/"):
+        literal = min((part.find(char) for char in "*?[" if char in part), default=len(part))
+        listed = literal < len(part)
+        if not listed:
+            found = [f"{base}/{part}" for base in found]
+            continue
         following = []
         for base in found:
-            if not any(char in part for char in "*?["):
-                following.append(f"{base}/{part}")
-                continue
             try:
                 names = system.names(base or "/")
             except OSError:
                 continue
-            hidden = part.startswith(".")
-            following += [f"{base}/{name}" for name in names if fnmatchcase(name, part) and (hidden or name[0] != ".")]
+            start = part[:literal]
+            following += [
+                f"{base}/{name}"
+                for name in names
+                if name.startswith(start) and (name[0] != "." or part[0] == ".") and fnmatchcase(name, part)
+            ]
         found = following
-    return tuple(sorted(path for path in found if system.exists(path)))
+    return tuple(sorted(found if listed else filter(system.exists, found)))
 
 
 class Rootfs:
@@ -143,7 +150,7 @@ class Rootfs:
     def glob(self, pattern: str) -> tuple[str, ...]:
         return glob_by_names(self, pattern)
 
-    def start(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Running:
+    def start(self, *argv: str, timeout: float) -> Running:
         raise NotLive(f"{argv[0]} was not run: {self.root} is only files")
 
     def _outside(self, inside: str, shown: str) -> str:

@@ -41,16 +41,15 @@ class Local(Rootfs):
     def names(self, directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(directory)))
 
-    def start(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Child:
-        return Child(argv, timeout, stdin, self.env if env is None else env)
+    def start(self, *argv: str, timeout: float) -> Child:
+        return Child(argv, timeout, self.env)
 
 
 class Child:
     """A child process in a session of its own, with a deadline."""
 
-    def __init__(self, argv: tuple[str, ...], timeout: float, stdin: str, env: Mapping[str, str]) -> None:
+    def __init__(self, argv: tuple[str, ...], timeout: float, env: Mapping[str, str]) -> None:
         self._deadline = time.monotonic() + timeout
-        self._stdin = stdin
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
@@ -62,10 +61,18 @@ class Child:
             start_new_session=True,
         )
 
+    def send(self, text: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # It ended; what it said until then is read by finish().
+
     def finish(self) -> Ran:
         process = self._process
         try:
-            stdout, stderr = process.communicate(self._stdin, max(0.0, self._deadline - time.monotonic()))
+            stdout, stderr = process.communicate(timeout=max(0.0, self._deadline - time.monotonic()))
         except subprocess.TimeoutExpired as late:
             # The whole session: a driver call can leave helpers (nvidia-modprobe) that hold the pipes open.
             os.killpg(process.pid, signal.SIGKILL)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from gpucheck.record import dataclass
 
 if TYPE_CHECKING:
     from gpucheck.system.files import Status
@@ -27,8 +28,12 @@ class Ran:
 class Running(Protocol):
     """A started child process."""
 
+    def send(self, text: str) -> None:
+        """Write to its standard input; text that it does not take (it ended) is lost."""
+        ...
+
     def finish(self) -> Ran:
-        """Wait for its end, at most until its deadline."""
+        """Close its standard input and wait for its end, at most until its deadline."""
         ...
 
 
@@ -72,6 +77,6 @@ class System(Protocol):
         """Sorted paths that match; ``*`` and ``?`` within one component, hidden files only by a leading dot."""
         ...
 
-    def start(self, *argv: str, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None) -> Running:
-        """Start a program; ``timeout`` counts in seconds from now. Raises NotLive, or OSError when it cannot be started."""
+    def start(self, *argv: str, timeout: float) -> Running:
+        """Start a program; ``timeout`` is in seconds from now. Raises NotLive, or OSError when it cannot be started."""
         ...
