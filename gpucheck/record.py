@@ -22,7 +22,10 @@ else:
         names = self.__match_args__
         if len(values) > len(names):
             raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(values)}")
-        given = dict(zip(names, values), **named)
+        given = dict(zip(names, values))
+        if twice := given.keys() & named:
+            raise TypeError(f"{type(self).__name__}: {', '.join(twice)} given twice")
+        given.update(named)
         for name, default in self.__defaults__.items():
             value = given.pop(name, default)
             if value is MISSING:

@@ -156,14 +156,37 @@ def torch(system: System, dist: Distributed, beside: dict[str, str]) -> Framewor
     built = CudaVersion.parse(cuda) if cuda else None
     has_cuda = bool(system.glob(f"{dist.location}/torch/lib/libtorch_cuda.so"))
     gpu = None if not isinstance(text, Seen) else built is not None and has_cuda
+    codes = torch_architectures(system, f"{dist.location}/torch/lib/libtorch_python.so") if gpu else ()
     return Framework(
-        "torch", version or dist.version, dist.location, gpu, built, built.major if built else None, (), path
+        "torch", version or dist.version, dist.location, gpu, built, built.major if built else None, codes, path
     )
 
 
 def parse_assignments(text: str) -> dict[str, str]:
-    """``"cuda_version": "12.5.1"`` and ``cuda_version = '12.8'`` pairs of a generated build information file."""
-    return dict(re.findall(r"[\"']?(\w+)[\"']?\s*[:=]\s*[\"']?([\w.,]+)[\"']?", text))
+    """The pairs of a generated build information file: ``('cuda_version', '12.5.1')`` or ``cuda_version = '12.8'``."""
+    pairs = re.findall(r"[\"'](\w+)[\"']\s*[:,]\s*[\"']?([\w.]+)", text)
+    return dict(pairs + re.findall(r"^(\w+)\s*=\s*[\"']([^\"']*)", text, re.MULTILINE))
+
+
+def parse_architectures(text: str) -> tuple[str, ...]:
+    """The names like ``sm_80`` and ``compute_90`` in a text, each once, in order."""
+    return tuple(dict.fromkeys(re.findall(r"\b(?:sm|compute)_\d{2,3}[af]?\b", text)))
+
+
+def torch_architectures(system: System, library: str) -> tuple[str, ...]:
+    """What the build was compiled for: TORCH_CUDA_ARCH_LIST as a string of libtorch_python.so, ``sm_75 sm_80 ...``."""
+    overlap = b""
+    for offset in range(0, 256 << 20, 8 << 20):
+        try:
+            part = system.read(library, 8 << 20, offset)
+        except OSError:
+            return ()
+        if match := re.search(rb"\0((?:(?:sm|compute)_\d{2,3}[af]? ?)+)\0", overlap + part):
+            return parse_architectures(match[1].decode())
+        if len(part) < 8 << 20:
+            break
+        overlap = part[-512:]
+    return ()
 
 
 def tensorflow(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
@@ -173,16 +196,10 @@ def tensorflow(system: System, dist: Distributed, beside: dict[str, str]) -> Fra
     said = parse_assignments(text.value) if isinstance(text, Seen) else {}
     built = CudaVersion.parse(said.get("cuda_version", ""))
     gpu = said.get("is_cuda_build") == "True" if "is_cuda_build" in said else None
-    return Framework(
-        dist.name,
-        dist.version,
-        dist.location,
-        gpu,
-        built if gpu else None,
-        built.major if gpu and built else None,
-        (),
-        path,
-    )
+    if not gpu or built is None:
+        return Framework(dist.name, dist.version, dist.location, gpu, None, None, (), path)
+    codes = parse_architectures(text.value) if isinstance(text, Seen) else ()
+    return Framework(dist.name, dist.version, dist.location, gpu, built, built.major, codes, path)
 
 
 def jax(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:

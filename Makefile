@@ -1,0 +1,68 @@
+# The targets that people and CI call. Everything is installed into .venv; caches lie outside the repository.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+# Options for pytest: make test ARGS="-k loading"
+ARGS ?=
+
+SOURCES := $(shell find gpucheck -type f -not -name '*.pyc' 2>/dev/null)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/gpucheck: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "gpu-capable needs Python 3.10 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip uv
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --group dev --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(BIN)/gpucheck ## Create .venv with everything that development needs
+
+.PHONY: demo
+demo: setup pyz ## Start a project, test it, and check it with gpucheck
+	@PATH="$(CURDIR)/$(BIN):$$PATH" GPUCHECK_PYZ="$(CURDIR)/dist/gpucheck.pyz" ci/demo.sh "$(DEMO)"
+
+.PHONY: test
+test: setup pyz ## Run the tests; what the machine lacks is skipped with a line that says what was not tested
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" $(ARGS)
+
+.PHONY: gpu-test
+gpu-test: setup ## Run the tests that need a GPU
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m gpu $(ARGS)
+
+.PHONY: lint
+lint: setup ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: setup pyz ## Print each benchmark as a ratio against a named peer or limit
+	@for file in bench/*.py; do $(BIN)/python "$$file"; done
+
+.PHONY: images
+images: setup pyz ## Build the base images of base-images/matrix.toml with the Docker Engine, and test them
+	$(BIN)/python -m ci.images build $(ARGS)
+	$(BIN)/python -m ci.images test $(ARGS)
+
+.PHONY: pyz
+pyz: dist/gpucheck.pyz ## Build gpucheck as one file that runs with any Python 3.10 or newer
+
+dist/gpucheck.pyz: $(SOURCES) ci/pyz.py pyproject.toml | setup
+	$(BIN)/python -m ci.pyz $@
+
+.PHONY: docs
+docs: setup ## Write the generated pages: docs/rules.md
+	$(BIN)/python -m ci.documentation
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(VENV) dist build $(DEMO)
