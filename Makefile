@@ -34,6 +34,14 @@ demo: setup pyz ## Start a project, test it, and check it with gpucheck
 test: setup pyz ## Run the tests; what the machine lacks is skipped with a line that says what was not tested
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" $(ARGS)
 
+.PHONY: unit
+unit: setup pyz ## Run the tests that need no engine and no cluster
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" --ignore=tests/images --ignore=tests/cluster $(ARGS)
+
+.PHONY: kubernetes
+kubernetes: setup pyz ## Run the tests that need a cluster
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not gpu" tests/cluster $(ARGS)
+
 .PHONY: gpu-test
 gpu-test: setup ## Run the tests that need a GPU
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m gpu $(ARGS)
@@ -50,14 +58,17 @@ bench: setup pyz ## Print each benchmark as a ratio against a named peer or limi
 
 .PHONY: images
 images: setup pyz ## Build the base images of base-images/matrix.toml with the Docker Engine, and test them
-	$(BIN)/python -m ci.images build $(ARGS)
-	$(BIN)/python -m ci.images test $(ARGS)
+	$(BIN)/python -m ci.images build test $(ARGS)
 
 .PHONY: pyz
 pyz: dist/gpucheck.pyz ## Build gpucheck as one file that runs with any Python 3.10 or newer
 
 dist/gpucheck.pyz: $(SOURCES) ci/pyz.py pyproject.toml | setup
 	$(BIN)/python -m ci.pyz $@
+
+.PHONY: package
+package: setup pyz ## Build the wheel, the sdist and gpucheck.pyz into dist
+	$(BIN)/uv build --quiet --out-dir dist
 
 .PHONY: docs
 docs: setup ## Write the generated pages: docs/rules.md

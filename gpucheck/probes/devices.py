@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from gpucheck.facts import DeviceNode, Seen, Unseen
+from gpucheck.facts import DeviceNode, Seen, Unseen, Why
 from gpucheck.probes.text import NO_KERNEL, sees_kernel
 from gpucheck.system import System
 
@@ -18,6 +18,8 @@ def nodes(system: System) -> Seen[tuple[DeviceNode, ...]] | Unseen:
     """The nodes that exist and the expected ones that do not. On a live system each is opened and closed."""
     if not sees_kernel(system):
         return NO_KERNEL
+    if system.resolve("/dev/null") is None:
+        return Unseen(Why.NOT_APPLICABLE, ("/dev",), "these files have no /dev")
     found = [
         path
         for path in system.glob("/dev/nvidia*")

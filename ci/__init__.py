@@ -1,0 +1,1 @@
+"""Builds and judges what the repository publishes. CI systems, the Makefile and people call the same code."""

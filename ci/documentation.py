@@ -1,0 +1,162 @@
+"""Write the pages that are generated from the code: docs/rules.md and docs/schema/report.json.
+
+``python -m ci.documentation`` writes them; with ``--check`` it says which are out of date and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import types
+from enum import Enum
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from gpucheck.facts import SCHEMA, Snapshot
+from gpucheck.finding import Severity, Status, Verdict
+from gpucheck.record import fields, is_record
+from gpucheck.rules import RULES, Layer
+from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def rules() -> str:
+    """A section for each rule; its id is the anchor."""
+    lines = [
+        "# Rules",
+        "",
+        "Each rule is one complaint that gpucheck can make, in the order of the stack. `gpucheck explain RULE` prints the same.",
+        "This page is generated: `make docs`.",
+    ]
+    for layer in Layer:
+        found = [rule for rule in RULES if rule.layer is layer]
+        if not found:
+            continue
+        lines += ["", f"## {layer.value[0].upper()}{layer.value[1:]}"]
+        for rule in found:
+            lines += ["", f"### {rule.id}", ""]
+            for line in rule.documentation.splitlines():
+                word, colon, rest = line.partition(": ")
+                known = colon and word in ("Confirm", "Remedy", "Reference")
+                lines += ["", f"**{word}:** {rest}"] if known and lines[-1] else [f"**{word}:** {rest}" if known else line]
+            if rule.follows:
+                lines += [
+                    "",
+                    "Folded under, when they fire: " + ", ".join(f"[{id}](#{id})" for id in rule.follows) + ".",
+                ]
+    return "\n".join(lines) + "\n"
+
+
+def schema() -> str:
+    """The JSON Schema of ``--format json`` of doctor, project and image, and of snapshots."""
+    definitions: dict[str, Any] = {}
+    snapshot = describe(Snapshot, definitions)
+    names = {"type": "array", "items": {"enum": [rule.id for rule in RULES]}}
+    text = {"type": "string"}
+    finding = closed(
+        rule={"enum": [rule.id for rule in RULES]},
+        severity={"enum": [member.value for member in Severity]},
+        summary=text,
+        cause=text,
+        evidence={"type": "array", "items": closed(fact=text, source=text)},
+        remedy={"type": "string", "minLength": 1},
+        consequences=names,
+    )
+    outcome = closed(
+        rule={"enum": [rule.id for rule in RULES]},
+        status={"enum": [member.value for member in Status]},
+        why=text,
+        tried={"type": "array", "items": text},
+    )
+    outcome["required"] = ["rule", "status"]
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck report",
+        **closed(
+            schema={"const": SCHEMA},
+            command=text,
+            verdict={"enum": [member.value for member in Verdict]},
+            root_causes=names,
+            findings={"type": "array", "items": finding},
+            outcomes={"type": "array", "items": outcome},
+            snapshot=snapshot,
+        ),
+        "$defs": definitions,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    """An object with just these properties, all required."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+PATTERNS = {
+    DriverVersion: r"^\d{2,4}(\.\d{1,4}){0,2}$",
+    CudaVersion: r"^\d{1,2}\.\d{1,2}$",
+    ComputeCapability: r"^\d{1,2}\.\d$",
+}
+SIMPLE = {str: "string", int: "integer", bool: "boolean", type(None): "null"}
+
+
+def describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a type of gpucheck.facts, as gpucheck.codec encodes it."""
+    origin = get_origin(kind)
+    if kind in SIMPLE:
+        return {"type": SIMPLE[kind]}
+    if kind in PATTERNS:
+        return {"type": "string", "pattern": PATTERNS[kind]}
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [describe(part, definitions) for part in get_args(kind)]}
+    if origin is tuple:
+        parts = get_args(kind)
+        if parts[-1] is Ellipsis:
+            return {"type": "array", "items": describe(parts[0], definitions)}
+        each = [describe(part, definitions) for part in parts]
+        return {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {"enum": [member.value for member in kind]}
+    cls = origin or kind
+    if not is_record(cls):
+        raise TypeError(f"no schema for {kind}")
+    hints = get_type_hints(cls)
+    parameter = get_args(kind)
+    if parameter:
+        return closed(value=describe(parameter[0], definitions), source={"type": "string"})
+    if cls.__name__ not in definitions:
+        definitions[cls.__name__] = {}
+        entry = closed(**{name: describe(hints[name], definitions) for name in fields(cls)})
+        entry["required"] = [name for name, optional in fields(cls).items() if not optional]
+        definitions[cls.__name__] = entry
+    return {"$ref": f"#/$defs/{cls.__name__}"}
+
+
+PAGES = {"docs/rules.md": rules, "docs/schema/report.json": schema}
+
+
+def main() -> int:
+    """Write or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say which pages are out of date")
+    check = parser.parse_args().check
+    stale = []
+    for name, write in PAGES.items():
+        page = ROOT / name
+        text = write()
+        if page.exists() and page.read_text() == text:
+            continue
+        stale.append(name)
+        if not check:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text)
+            print(f"wrote {name}")
+    if check and stale:
+        print(f"out of date: {', '.join(stale)}; run: make docs", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""What ci/setup fetched: real driver libraries, real runtimes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.needs import missing
+
+
+def cache() -> Path:
+    """The folder for what takes long to fetch or to build."""
+    if chosen := os.environ.get("GPU_CAPABLE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu-capable"
+
+
+def driver_folder(branch: int) -> Path:
+    """The folder with a real libcuda.so.1 and libnvidia-ml.so.1 of a driver branch."""
+    place = cache() / "drivers" / str(branch)
+    if not (place / "complete").exists():
+        missing(f"real libraries of driver {branch}", f"on Debian or Ubuntu, run: ci/setup/drivers.sh {branch}")
+    (library,) = place.glob("usr/lib/*-linux-gnu/nvidia/*/libcuda.so.1")
+    return library.parent
+
+
+def runtime_environment(version: str) -> Path:
+    """An environment folder whose site-packages hold a real libcudart."""
+    place = cache() / "runtimes" / version
+    if not (place / "complete").exists():
+        missing(f"the real CUDA runtime {version}", f"run: ci/setup/runtimes.sh {version}")
+    return place

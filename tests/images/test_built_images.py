@@ -1,0 +1,260 @@
+"""The images of the matrix, built by a real engine, looked at from outside and from inside."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci.contract import REPORT_KEYS
+from ci.engine import Engine
+from ci.images import build_arguments
+from ci.matrix import load
+from gpucheck import __version__
+from tests.images.conftest import PREFIX, ROOT
+from tests.needs import missing
+
+#: A host that only a build of ours knows (.test is reserved: RFC 6761). A name, because pip 25.1 fails on an IP address
+#: before it looks at the certificate.
+INDEX = "index.test"
+
+ROWS = {image.name: image for image in load(ROOT / "base-images", date.today()).images}
+
+BOTH = {
+    "gpu-capable.schema": "1",
+    "gpu-capable.family": "wheels",
+    "gpu-capable.version": __version__,
+    "gpu-capable.python": "3.13",
+    "gpu-capable.eol": "2028-08-09",
+    "org.opencontainers.image.version": __version__,
+    "org.opencontainers.image.base.name": "debian:trixie-slim",
+}
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    done = engine.run("image", "inspect", "--format", "{{json .Config}}", name)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_every_promise_is_kept(images: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ci.images", "test", "--tag-prefix", PREFIX],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    promises = ["user", "labels", "environment", "python", "gpucheck answers", "no CUDA library", "gpucheck agrees"]
+    rows = [f"{name}  {promise} kept" for name in images.values() for promise in promises]
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        "image promise result",
+        *(" ".join(row.split()) for row in rows),
+    ], done.stderr
+    assert done.returncode == 0
+
+
+def test_the_labels_are_the_gpu_contract(engine: Engine, images: dict[str, str]) -> None:
+    labels = {name: inspect(engine, image)["Labels"] for name, image in images.items()}
+    for found in labels.values():
+        assert found.pop("org.opencontainers.image.revision") not in ("", "notset")
+    assert labels == {
+        "cpu": {
+            **BOTH,
+            "gpu-capable.name": "cpu",
+            "gpu-capable.gpu": "false",
+            "org.opencontainers.image.title": "gpu-capable cpu",
+            "org.opencontainers.image.description": "CPU only, Python 3.13",
+        },
+        "cuda13": {
+            **BOTH,
+            "gpu-capable.name": "cuda13",
+            "gpu-capable.gpu": "true",
+            "gpu-capable.cuda": "13",
+            "gpu-capable.driver-floor": "580.65.06",
+            "org.opencontainers.image.title": "gpu-capable cuda13",
+            "org.opencontainers.image.description": "CUDA 13 from wheels, Python 3.13",
+        },
+    }
+
+
+def test_the_environment(engine: Engine, images: dict[str, str]) -> None:
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    uv = {"UV_PYTHON_DOWNLOADS=never", "UV_LINK_MODE=copy"}
+    assert set(inspect(engine, images["cpu"])["Env"]) == {path, *uv}
+    assert set(inspect(engine, images["cuda13"])["Env"]) == {
+        f"{path}:/usr/local/nvidia/bin",
+        *uv,
+        "NVIDIA_VISIBLE_DEVICES=all",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        "LD_LIBRARY_PATH=/usr/local/nvidia/lib64",
+    }
+
+
+@pytest.mark.parametrize("row", list(ROWS))
+def test_gpucheck_answers_inside(engine: Engine, images: dict[str, str], row: str) -> None:
+    """No GPU is passed to this container, so that is what gpucheck finds, whatever the machine has."""
+    confined = ("--network=none", "--read-only", "--cap-drop=ALL", "--env=NVIDIA_VISIBLE_DEVICES=void")
+    done = engine.run("run", "--rm", *confined, images[row], "gpucheck", "doctor", "--format", "json")
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert set(report) == set(REPORT_KEYS)
+    assert (report["schema"], report["command"], report["verdict"]) == (1, "doctor", "incompatible")
+    assert report["root_causes"] in (["no-gpu"], ["gpu-not-passed-to-container"])
+    assert report["findings"][0]["rule"] == report["root_causes"][0]
+    assert report["findings"][0]["remedy"]
+    assert {outcome["status"] for outcome in report["outcomes"]} >= {"pass", "fail"}
+    assert not [outcome for outcome in report["outcomes"] if outcome["status"] == "crash"]
+
+
+@pytest.mark.parametrize("row", list(ROWS))
+def test_a_user_s_environment_is_made_without_a_network(engine: Engine, images: dict[str, str], row: str) -> None:
+    code = "import os, sys; print(os.getuid(), os.getcwd(), sys.version_info[:2])"
+    script = f"uv venv --quiet .venv && .venv/bin/python -c '{code}'"
+    done = engine.run("run", "--rm", "--network=none", images[row], "sh", "-ec", script)
+    assert (done.returncode, done.stdout) == (0, "1000 /app (3, 13)\n"), done.stderr
+
+
+def test_a_driver_that_gke_mounts_is_found(engine: Engine, images: dict[str, str], tmp_path: Path) -> None:
+    """A mount at run time and no ldconfig, as on GKE: LD_LIBRARY_PATH finds it; without the variable nothing does."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        missing("the driver library path of GKE", "install a C compiler, cc")
+    tmp_path.chmod(0o755)
+    source, library = tmp_path / "cuda.c", tmp_path / "libcuda.so.1"
+    source.write_text("int cuInit(unsigned flags) { return 100; }\n")
+    subprocess.run([compiler, "-shared", "-fPIC", "-nostdlib", "-o", library, source], check=True)
+
+    def load_driver(*options: str) -> str:
+        code = "import ctypes; print(ctypes.CDLL('libcuda.so.1').cuInit(0))"
+        mount = f"--volume={tmp_path}:/usr/local/nvidia/lib64:ro"
+        done = engine.run("run", "--rm", mount, *options, images["cuda13"], "python3", "-c", code)
+        return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+    assert load_driver() == "100"
+    without = "OSError: libcuda.so.1: cannot open shared object file: No such file or directory"
+    assert load_driver("--env=LD_LIBRARY_PATH=/nonexistent") == without
+
+
+def test_a_forgotten_build_argument_fails(engine: Engine, upstream: str, pyz: Path) -> None:
+    done = build(engine, [str(ROOT), "--file", str(ROOT / "base-images/images/wheels/Dockerfile")])
+    assert done.returncode != 0
+    assert "notset" in done.stderr
+
+
+def test_a_python_that_is_not_the_row_s_fails(engine: Engine, images: dict[str, str], upstream: str) -> None:
+    arguments = build_arguments(ROWS["cpu"], f"{PREFIX}/wrong-python", upstream, None)
+    arguments[arguments.index("PYTHON=3.13")] = "PYTHON=3.12"
+    done = build(engine, arguments)
+    assert done.returncode != 0
+    assert "the upstream's python3 is 3.13, not 3.12" in done.stderr
+
+
+def test_a_build_behind_a_private_ca(engine: Engine, images: dict[str, str], upstream: str, tmp_path: Path) -> None:
+    """An index whose certificate only our own CA vouches for: refused without the secret, and nothing of it is kept."""
+    gateway = find_gateway(engine, images["cpu"])
+    ca = make_certificates(tmp_path)
+    marker = "gpu-capable-private-ca"
+    ca.write_text(f"# {marker}\n{ca.read_text()}")
+    with serve_index(gateway, tmp_path) as index:
+        name = f"{PREFIX}/behind-a-ca"
+        arguments = ["--add-host", f"{INDEX}:{gateway}", "--build-arg", f"PIP_INDEX_URL={index}"]
+        refused = build(engine, [*arguments, *build_arguments(ROWS["cpu"], name, upstream, None)])
+        assert refused.returncode != 0
+        assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
+        built = build(engine, [*arguments, *build_arguments(ROWS["cpu"], name, upstream, ca)])
+        assert built.returncode == 0, built.stderr
+    saved = tmp_path / "saved.tar"
+    assert engine.run("save", "--output", str(saved), name).returncode == 0
+    content = saved.read_bytes()
+    assert b"gpu-capable.family" in content
+    assert marker.encode() not in content
+    assert INDEX.encode() not in content
+
+
+def build(engine: Engine, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    # PIP_INDEX_URL of our own environment must not come after the one that a test gives.
+    env = {key: value for key, value in os.environ.items() if key != "PIP_INDEX_URL"}
+    return subprocess.run(
+        [engine.client, "build", "--progress", "plain", *arguments],
+        env={**env, "DOCKER_BUILDKIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def find_gateway(engine: Engine, image: str) -> str:
+    """This machine's address as containers see it: their default route (proc(5), /proc/net/route)."""
+    code = (
+        "import socket\n"
+        "for line in open('/proc/net/route'):\n"
+        "    _, destination, gateway, *_ = line.split()\n"
+        "    if destination == '00000000':\n"
+        "        print(socket.inet_ntoa(bytes.fromhex(gateway)[::-1]))\n"
+    )
+    found = engine.run("run", "--rm", image, "python3", "-c", code).stdout.strip()
+    assert found, "containers have no default route"
+    return found
+
+
+def make_certificates(folder: Path) -> Path:
+    """A CA and a certificate of it for the index; the CA's file."""
+    (folder / "extensions").write_text(f"subjectAltName=DNS:{INDEX}\n")
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=gpu-capable-test -keyout ca.key -out ca.pem",
+        "req -newkey rsa:2048 -nodes -subj /CN=index -keyout server.key -out server.csr",
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out server.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    return folder / "ca.pem"
+
+
+@contextmanager
+def serve_index(address: str, folder: Path) -> Iterator[str]:
+    """A mirror of the package index over HTTPS; its address."""
+    upstream = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+    files = "https://files.pythonhosted.org/"
+
+    class Mirror(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = self.path.startswith("/simple/")
+            url = upstream + self.path.removeprefix("/simple") if page else files + self.path.removeprefix("/files/")
+            with urllib.request.urlopen(url) as answer:
+                body = answer.read()
+            if page:
+                body = body.replace(files.encode(), b"/files/")
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html" if page else "application/octet-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    with http.server.ThreadingHTTPServer((address, 0), Mirror) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://{INDEX}:{server.server_address[1]}/simple/"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,75 @@
+"""Root file systems out of a mapping: the smallest that looks to a probe like the real thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Link(str):
+    """The target of a symbolic link."""
+
+    __slots__ = ()
+
+
+def make_root(root: Path, files: Mapping[str, str | bytes]) -> str:
+    """Write the files below ``root``; a path that ends in / is a folder."""
+    for path, content in files.items():
+        place = root / path.lstrip("/")
+        if path.endswith("/"):
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Link):
+            place.symlink_to(content)
+        elif isinstance(content, bytes):
+            place.write_bytes(content)
+        else:
+            place.write_text(content)
+    return str(root)
+
+
+DEBIAN = {
+    "/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n',
+    "/lib/x86_64-linux-gnu/libc.so.6": b"\x7fELF...GNU C Library (Debian GLIBC 2.41-12) stable release version 2.41.\n",
+    "/lib64/ld-linux-x86-64.so.2": b"\x7fELF",
+}
+
+#: What the kernel of a machine with one GPU and the open module shows.
+NODE = {
+    **DEBIAN,
+    "/proc/version": "Linux version 6.8.0-40-generic (buildd@lcy02) #40-Ubuntu SMP\n",
+    "/proc/sys/kernel/osrelease": "6.8.0-40-generic\n",
+    "/proc/modules": "nvidia_uvm 4722688 0 - Live 0x0\nnvidia 56823808 2 nvidia_uvm, Live 0x0\next4 1 1 - Live 0x0\n",
+    "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (dvs-builder@U22)  Tue Sep 23 2025\n",
+    "/proc/driver/nvidia/params": "ResmanDebugLevel: 4294967295\nDeviceFileMode: 438\n",
+    "/proc/devices": "Character devices:\n  1 mem\n195 nvidia\n195 nvidia-modeset\n507 nvidia-uvm\n\nBlock devices:\n259 blkext\n",
+    "/sys/module/nvidia_uvm/parameters/uvm_disable_hmm": "N\n",
+    "/sys/bus/pci/devices/0000:3b:00.0/vendor": "0x10de\n",
+    "/sys/bus/pci/devices/0000:3b:00.0/device": "0x2330\n",
+    "/sys/bus/pci/devices/0000:3b:00.0/class": "0x030200\n",
+    "/sys/bus/pci/devices/0000:3b:00.0/driver": Link("../../../bus/pci/drivers/nvidia"),
+    "/sys/bus/pci/devices/0000:00:1f.0/vendor": "0x8086\n",
+    "/usr/lib/x86_64-linux-gnu/libcuda.so.1": Link("libcuda.so.580.95.05"),
+    "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,
+    "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": Link("libnvidia-ml.so.580.95.05"),
+    "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,
+}  # fmt: skip
+
+SITE = "/usr/local/lib/python3.12/site-packages"
+
+#: torch for CUDA 12.6 with its runtime, as pip installs it.
+TORCH = {
+    f"{SITE}/torch-2.7.1.dist-info/METADATA": "Name: torch\nVersion: 2.7.1\n",
+    f"{SITE}/torch/version.py": "from typing import Optional\n__version__ = '2.7.1+cu126'\ncuda: Optional[str] = '12.6'\n",
+    f"{SITE}/torch/lib/libtorch_cuda.so": b"\x7fELF",
+    f"{SITE}/torch/lib/libtorch_python.so": b"\x7fELF"
+    + b"\0" * 64
+    + b"sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90\0"
+    + b"\0" * 64,
+    f"{SITE}/nvidia_cuda_runtime_cu12-12.6.77.dist-info/METADATA": "Name: nvidia-cuda-runtime-cu12\n",
+    f"{SITE}/nvidia/cuda_runtime/lib/libcudart.so.12": b"\x7fELF",
+    f"{SITE}/nvidia_cublas_cu12-12.6.4.1.dist-info/METADATA": "Name: nvidia-cublas-cu12\n",
+    f"{SITE}/nvidia/cublas/lib/libcublas.so.12": b"\x7fELF",
+    f"{SITE}/nvidia/cublas/lib/libcublasLt.so.12": b"\x7fELF",
+}
