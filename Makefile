@@ -6,7 +6,8 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO ?= demo
+# The folder of make demo; empty: a new temporary one
+DEMO ?=
 # Options for pytest: make test ARGS="-k loading"
 ARGS ?=
 
@@ -28,7 +29,7 @@ setup: $(BIN)/gpucheck ## Create .venv with everything that development needs
 
 .PHONY: demo
 demo: setup pyz ## Start a project, test it, and check it with gpucheck
-	@PATH="$(CURDIR)/$(BIN):$$PATH" GPUCHECK_PYZ="$(CURDIR)/dist/gpucheck.pyz" ci/demo.sh "$(DEMO)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ci/demo.sh $(DEMO)
 
 .PHONY: test
 test: setup pyz ## Run the tests; what the machine lacks is skipped with a line that says what was not tested
@@ -51,6 +52,8 @@ lint: setup ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m ci.documentation --check
+	$(BIN)/python -m ci.matrix_yaml --check
 
 .PHONY: bench
 bench: setup pyz ## Print each benchmark as a ratio against a named peer or limit
@@ -71,9 +74,10 @@ package: setup pyz ## Build the wheel, the sdist and gpucheck.pyz into dist
 	$(BIN)/uv build --quiet --out-dir dist
 
 .PHONY: docs
-docs: setup ## Write the generated pages: docs/rules.md
+docs: setup ## Write what is generated: docs/rules.md, docs/schema, base-images/matrix.yml
 	$(BIN)/python -m ci.documentation
+	$(BIN)/python -m ci.matrix_yaml
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf $(VENV) dist build $(DEMO)
+	rm -rf $(VENV) dist build

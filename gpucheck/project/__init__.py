@@ -1,0 +1,1 @@
+"""Repositories: checks of what is written in one, and starting and updating one from the templates."""
