@@ -12,6 +12,7 @@ import typer
 from gpucheck import __version__
 
 if TYPE_CHECKING:
+    from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
 
 app = typer.Typer(
@@ -39,6 +40,11 @@ PythonOption = Annotated[
     Optional[str], typer.Option("--python", help="The interpreter or environment folder whose packages to look at")
 ]
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that a call into the driver may take", min=0.1)]
+Data = Annotated[
+    Optional[list[str]], typer.Option("--data", "-d", help="NAME=VALUE: an answer to a question; repeatable")
+]
+Template = Annotated[Optional[str], typer.Option("--template", help="Git URL or folder of the templates")]
+TemplateVersion = Annotated[Optional[str], typer.Option("--version", help="A tag or commit; default: the newest")]
 
 
 def refuse(message: str) -> NoReturn:
@@ -75,12 +81,39 @@ def doctor(
     strict: Strict = False,
     no_color: NoColor = False,
 ) -> None:
-    """Look at every layer from the GPU to the ML library and name the root cause of what is wrong."""
+    """Name the root cause of a missing GPU.
+
+    Looks at every layer from the GPU to the ML library.
+    """
+    check_format(format)
+    seen = look(root, env, snapshot, python, timeout)
+    from gpucheck.engine import judge
+
+    report = judge(seen)
+    show(report, "doctor", format, output, no_color)
+    raise typer.Exit(report.exit_code(strict))
+
+
+@app.command()
+def project(
+    path: Annotated[str, typer.Argument(help="The project's folder")] = ".",
+    format: Format = "text",
+    output: Output = None,
+    snapshot: FromSnapshot = None,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Check a repository before it is built.
+
+    Reads it, executes nothing, and says whether library builds, wheel indexes and base images fit each other.
+    """
     from gpucheck import engine
+    from gpucheck.rules import RULES, Layer
 
     check_format(format)
-    report = engine.judge(look(root, env, snapshot, python, timeout))
-    show(report, "doctor", format, output, no_color)
+    rules = tuple(rule for rule in RULES if rule.layer is Layer.PROJECT)
+    report = engine.judge(look_at_project(path, snapshot), rules)
+    show(report, "project", format, output, no_color)
     raise typer.Exit(report.exit_code(strict))
 
 
@@ -92,7 +125,10 @@ def take_snapshot(
     python: PythonOption = None,
     timeout: Timeout = 30.0,
 ) -> None:
-    """Write what is seen as JSON: for a bug report, a fixture, or to judge elsewhere with --snapshot."""
+    """Write everything that is seen as JSON.
+
+    For a bug report, a fixture, or to judge elsewhere with --snapshot.
+    """
     import json
 
     from gpucheck.codec import encode
@@ -104,7 +140,10 @@ def take_snapshot(
 def explain(
     rule: Annotated[Optional[str], typer.Argument(help="The id of a rule; without it, all are listed")] = None,
 ) -> None:
-    """Say what a rule means, why it happens, how to confirm it and what to do."""
+    """Say what a rule means and what to do.
+
+    Why it happens, how to confirm it, the remedy, a reference.
+    """
     from gpucheck.rules import RULES
 
     if rule is None:
@@ -123,6 +162,76 @@ def explain(
         print(f"\nFolded under, when they fire: {', '.join(found.follows)}")
 
 
+@app.command()
+def new(
+    project_type: Annotated[str, typer.Argument(metavar="TYPE", help="library, batch-job or service")],
+    destination: Annotated[str, typer.Argument(help="A new or empty folder")],
+    data: Data = None,
+    template: Template = None,
+    version: TemplateVersion = None,
+) -> None:
+    """Start a project from the templates.
+
+    Every question has a default; answer with --data. Needs gpu-capable[templates].
+    """
+    from pathlib import Path
+
+    from gpucheck.project.template import TemplateError, create, find_source
+
+    try:
+        answers = {**parse_pairs("--data", data or []), "project_type": project_type}
+        made = create(template or find_source(), Path(destination), answers, version)
+    except TemplateError as error:
+        refuse(str(error))
+    print(f"started {made.destination}" + (f" from the template's version {made.version}" if made.version else ""))
+    print(f"next: cd {made.destination} && git init && git add --all && git commit -m Start && scripts/check.sh")
+
+
+@app.command()
+def update(
+    destination: Annotated[str, typer.Argument(help="The project's folder")] = ".",
+    data: Data = None,
+    version: TemplateVersion = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change")] = False,
+) -> None:
+    """Update a project from its template.
+
+    What was edited there stays. Needs gpu-capable[templates].
+    """
+    from pathlib import Path
+
+    from gpucheck.project.template import TemplateError
+    from gpucheck.project.template import update as bring
+
+    try:
+        done = bring(Path(destination), parse_pairs("--data", data or []), version, dry_run)
+    except TemplateError as error:
+        refuse(str(error))
+    print(f"{'would update' if dry_run else 'updated'} {destination}: {done.before} -> {done.after}")
+    for word, paths in (("changed", done.changed), ("removed", done.removed), ("conflict", done.conflicts)):
+        for path in paths:
+            print(f"  {word:<9} {path}")
+    if done.conflicts:
+        print("gpucheck: resolve the conflicts, then commit; to undo: git reset --hard", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def agent(
+    once: Annotated[bool, typer.Option("--once", help="Look and publish once, then exit")] = False,
+    node: Annotated[str, typer.Option("--node", help="The node's name; default: $NODE_NAME")] = "",
+    root: Annotated[str, typer.Option("--root", help="Where the node's root is mounted")] = "/",
+    interval: Annotated[float, typer.Option("--interval", help="Seconds between two looks", min=1)] = 60.0,
+) -> None:
+    """Publish a node's state to Kubernetes.
+
+    Driver, CUDA version, GPUs and verdict, as labels and a node condition. Needs gpu-capable[kubernetes].
+    """
+    from gpucheck.cluster.agent import run as watch
+
+    raise typer.Exit(watch(os.environ, node=node, root=root, once=once, interval=interval))
+
+
 # -- shared by the commands --------------------------------------------------------------------------------------------
 
 
@@ -135,23 +244,45 @@ def look(root: str | None, env: list[str] | None, snapshot: str | None, python: 
         if root is not None:
             refuse("--snapshot and --root exclude each other")
         return read_snapshot(snapshot)
-    if root is None:
-        if env:
-            refuse("--env goes with --root: a live system has its own environment")
-        return observe(Local(), python, timeout)
+    if root is None and env:
+        refuse("--env goes with --root: a live system has its own environment")
     try:
-        return observe(Rootfs(root, parse_env(env or [])), python, timeout)
+        system = Local() if root is None else Rootfs(root, parse_pairs("--env", env or []))
     except OSError as error:
         refuse(f"--root {root}: {error.strerror}")
+    if python is not None and system.resolve(python) is None:
+        refuse(f"--python {python}: there is no interpreter or environment")
+    return observe(system, python, timeout)
 
 
-def parse_env(pairs: list[str]) -> dict[str, str]:
+def look_at_project(path: str, snapshot: str | None) -> Snapshot:
+    """The snapshot of a project's folder, or the one in a file."""
+    from gpucheck.facts import NO_PROJECT
+    from gpucheck.project.observation import observe_project
+    from gpucheck.system import Rootfs
+
+    if snapshot is not None:
+        found = read_snapshot(snapshot)
+        if found.project == NO_PROJECT:
+            refuse(
+                f"--snapshot {snapshot}: no project was looked at; make one with: gpucheck project --format json -o FILE"
+            )
+        return found
+    try:
+        return observe_project(Rootfs(path))
+    except NotADirectoryError:
+        refuse(f"{path}: not a folder; name the project's folder: gpucheck project FOLDER")
+    except OSError as error:
+        refuse(f"{path}: {error.strerror}; name the project's folder: gpucheck project FOLDER")
+
+
+def parse_pairs(option: str, pairs: list[str]) -> dict[str, str]:
     """``NAME=VALUE`` options as a mapping."""
     found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            refuse(f"--env {pair}: expected NAME=VALUE")
+            refuse(f"{option} {pair}: expected NAME=VALUE")
         found[name] = value
     return found
 
@@ -168,7 +299,7 @@ def read_snapshot(path: str) -> Snapshot:
             data = json.load(file)
     except OSError as error:
         refuse(f"--snapshot {path}: {error.strerror}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         refuse(f"--snapshot {path}: not JSON ({error})")
     if isinstance(data, dict) and isinstance(data.get("snapshot"), dict):
         data = data["snapshot"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 
-from gpucheck.facts import Snapshot
+from gpucheck.facts import NO_PROJECT, Snapshot
 from gpucheck.record import dataclass
 
 
@@ -114,7 +114,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Never ``compatible`` for a live system on which no GPU was seen to answer."""
+        """Never ``compatible`` for a live system on which no GPU was seen to answer, or a project of which a part is not known."""
         if self.roots:
             return Verdict.INCOMPATIBLE
         if any(outcome.status is Status.CRASH for outcome in self.outcomes):
@@ -122,6 +122,8 @@ class Report:
         if self.snapshot.host.live and any(
             outcome.status is Status.UNKNOWN and outcome.rule == "gpu-unreached" for outcome in self.outcomes
         ):
+            return Verdict.UNKNOWN
+        if self.snapshot.project != NO_PROJECT and any(outcome.status is Status.UNKNOWN for outcome in self.outcomes):
             return Verdict.UNKNOWN
         if any(finding.severity is Severity.WARNING for finding in self.everything()):
             return Verdict.CONDITIONAL

@@ -34,6 +34,11 @@ def render(report: Report, command: str, colour: bool) -> str:
     lines = [paint(title(report, command), BOLD), ""]
     if command == "doctor":
         lines += [*(_stack_line(line, paint) for line in stack(report)), ""]
+    if command == "project":
+        from gpucheck.render.projects import table
+
+        rows = table(report.snapshot)
+        lines += [*rows, ""] if rows else []
     for finding in report.findings:
         lines += [*_finding(finding, paint), ""]
     lines += _unknown(report, paint)
@@ -43,6 +48,10 @@ def render(report: Report, command: str, colour: bool) -> str:
 
 def title(report: Report, command: str) -> str:
     """``gpucheck doctor: Debian GNU/Linux 12 (bookworm), x86_64, kernel 6.1``."""
+    if command == "project":
+        from gpucheck.render.projects import name_of
+
+        return f"gpucheck {command}: {name_of(report.snapshot)}".rstrip(": ")
     host, container = report.snapshot.host, report.snapshot.container
     parts = [host.distribution.value.name if isinstance(host.distribution, Seen) else "", host.architecture]
     if isinstance(host.kernel, Seen):

@@ -24,6 +24,18 @@ from gpucheck.rules.kernel import (
     kernel_module_unsigned,
     uvm_not_working,
 )
+from gpucheck.rules.projects import (
+    base_image_retired,
+    base_image_unpinned,
+    build_does_not_fit_image,
+    cuda_libraries_doubled,
+    environment_hides_gpu_in_dockerfile,
+    gpu_extra_missing,
+    image_cannot_run_build,
+    lock_missing,
+    project_unread,
+    wheel_index_contradicts_lock,
+)
 from gpucheck.rules.rule import Layer, Rule
 from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
 from gpucheck.rules.user_driver import (
@@ -85,4 +97,15 @@ RULES: tuple[Rule, ...] = (
     stubs_on_library_path,
     library_path_has_empty_element,
     variable_misspelt,
+    # project
+    project_unread,
+    wheel_index_contradicts_lock,
+    gpu_extra_missing,
+    image_cannot_run_build,
+    build_does_not_fit_image,
+    cuda_libraries_doubled,
+    environment_hides_gpu_in_dockerfile,
+    base_image_retired,
+    base_image_unpinned,
+    lock_missing,
 )

@@ -1,0 +1,132 @@
+"""Environment markers (PEP 508) for Linux on x86-64, in three values: what is not known here decides nothing."""
+
+from __future__ import annotations
+
+import re
+
+#: https://packaging.python.org/en/latest/specifications/dependency-specifiers/#environment-markers
+LINUX = {
+    "os_name": "posix",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "implementation_name": "cpython",
+}
+
+_TOKEN = (
+    r"""\s*(?:(?P<open>\()|(?P<close>\))|(?P<text>'[^']*'|"[^"]*")"""
+    r"""|(?P<operator>===|==|!=|<=|>=|~=|<|>|not\s+in\b|in\b)|(?P<word>[A-Za-z_][\w.]*))"""
+)
+#: uv writes markers of some thousand characters where extras exclude each other.
+LONGEST = 50_000
+#: Deeper nesting than any tool writes is not followed.
+DEPTH = 50
+
+
+def holds(marker: str, python: str = "") -> bool | None:
+    """Whether a marker is true on Linux x86-64 with a Python such as ``3.13``; None when that cannot be told."""
+    if not marker.strip():
+        return True
+    if len(marker) > LONGEST:
+        return None
+    tokens = [(match.lastgroup or "", match[match.lastgroup or ""]) for match in re.finditer(_TOKEN, marker)]
+    try:
+        value, rest = _either(tokens, python, 0)
+    except (IndexError, ValueError):
+        return None
+    return None if rest else value
+
+
+_Tokens = list[tuple[str, str]]
+
+
+def _either(tokens: _Tokens, python: str, depth: int) -> tuple[bool | None, _Tokens]:
+    value, tokens = _both(tokens, python, depth)
+    while tokens and tokens[0] == ("word", "or"):
+        other, tokens = _both(tokens[1:], python, depth)
+        value = True if True in (value, other) else None if None in (value, other) else False
+    return value, tokens
+
+
+def _both(tokens: _Tokens, python: str, depth: int) -> tuple[bool | None, _Tokens]:
+    value, tokens = _one(tokens, python, depth)
+    while tokens and tokens[0] == ("word", "and"):
+        other, tokens = _one(tokens[1:], python, depth)
+        value = False if False in (value, other) else None if None in (value, other) else True
+    return value, tokens
+
+
+def _one(tokens: _Tokens, python: str, depth: int) -> tuple[bool | None, _Tokens]:
+    if tokens[0][0] == "open":
+        if depth > DEPTH:
+            raise ValueError("too deep")
+        value, tokens = _either(tokens[1:], python, depth + 1)
+        if tokens[0][0] != "close":
+            raise ValueError("no closing bracket")
+        return value, tokens[1:]
+    (left_kind, left), (kind, operator), (right_kind, right) = tokens[:3]
+    if kind != "operator" or {left_kind, right_kind} != {"word", "text"}:
+        raise ValueError("not a comparison")
+    return _compare(left, " ".join(operator.split()), right, python), tokens[3:]
+
+
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _compare(left: str, operator: str, right: str, python: str) -> bool | None:
+    if left[0] in "'\"":
+        if operator in ("in", "not in"):
+            value = LINUX.get(right)
+            return None if value is None else (left[1:-1] in value) is (operator == "in")
+        left, operator, right = right, _MIRRORED.get(operator, operator), left
+    wanted = right[1:-1]
+    if left in ("python_version", "python_full_version"):
+        return satisfies(python, operator + wanted) if python else None
+    value = LINUX.get(left)
+    if value is None or operator not in ("==", "!=", "in", "not in"):
+        return None
+    found = value == wanted if operator in ("==", "!=") else value in wanted
+    return found is (operator in ("==", "in"))
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The numbers of a version (PEP 440): (2, 9, 1) of ``2.9.1+cu128``; () when it starts with none."""
+    match = re.match(r"v?(\d{1,9}(?:\.\d{1,9})*)", version.strip())
+    return tuple(int(part) for part in match[1].split(".")) if match else ()
+
+
+def satisfies(version: str, specifier: str) -> bool | None:
+    """Whether a version is in a specifier set such as ``>=3.2,<3.4``, by their numbers; None for what PEP 440 does not know."""
+    results = [_clause(release(version), clause.strip()) for clause in specifier.split(",") if clause.strip()]
+    return False if False in results else None if None in results else True
+
+
+def _clause(version: tuple[int, ...], clause: str) -> bool | None:
+    match = re.fullmatch(r"(===|==|!=|<=|>=|~=|<|>)\s*(\S+)", clause)
+    if not match or not version:
+        return None
+    operator, text = match[1], match[2]
+    wanted = release(text)
+    if not wanted:
+        return None
+    if text.endswith(".*") or operator == "~=":
+        prefix = wanted[:-1] if operator == "~=" else wanted
+        alike = version[: len(prefix)] == prefix
+        if operator == "~=":
+            return alike and version >= wanted
+        return alike is (operator == "==") if operator in ("==", "!=") else None
+    length = max(len(version), len(wanted))
+    have, want = (numbers + (0,) * (length - len(numbers)) for numbers in (version, wanted))
+    return {
+        "===": have == want,
+        "==": have == want,
+        "!=": have != want,
+        "<=": have <= want,
+        ">=": have >= want,
+        "<": have < want,
+        ">": have > want,
+    }[operator]
