@@ -1,0 +1,118 @@
+"""What GPU libraries open by name at run time, which no DT_NEEDED entry tells: ``kb/dlopens.toml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+
+from gpucheck import kb
+from gpucheck.elf.objects import Object
+from gpucheck.elf.process import Process
+from gpucheck.elf.reader import Elf, ElfError, Window
+from gpucheck.elf.resolution import Resolution
+from gpucheck.elf.sections import read_sections
+from gpucheck.record import dataclass
+from gpucheck.system.protocol import System
+
+SHT_PROGBITS = 1
+#: Read-only data is searched by pieces of this size; device code and machine code hold no names.
+DATA_SECTIONS = (".rodata", ".lrodata", ".data", ".ldata")
+PIECE = 4 << 20
+MAX_SEARCHED = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dlopen(kb.Row):
+    """A library that another one opens by name."""
+
+    opener: str
+    """File name pattern of the library that opens."""
+    opens: str
+    """The name. ``{number}`` is what follows ``.so.`` in the opener's, ``{origin}`` the opener's directory; a ``*`` at
+    the end is written in the opener."""
+    when: str
+    """``load``, ``first use``, or the feature that needs it."""
+    required: bool
+    """False: its absence is normal."""
+    measured: str = ""
+
+
+@cache
+def rows() -> tuple[Dlopen, ...]:
+    """The table."""
+    return kb.load("dlopens", "dlopen", Dlopen)
+
+
+def opened_by(system: System, elf: Elf) -> Iterator[tuple[str, Dlopen]]:
+    """(name, row) of what a library is known to open. Raises ``ElfError``, ``OSError``."""
+    file = elf.path.rsplit("/", 1)[-1]
+    for row in rows():
+        name = next((each for each in (elf.soname, file) if each and fnmatchcase(each, row.opener)), None)
+        if name is None:
+            continue
+        if row.opens.endswith("*"):
+            found = written_name(system, elf, row.opens[:-1])
+            if found:
+                yield found, row
+        else:
+            number, origin = name.partition(".so.")[2].partition(".")[0], elf.path.rpartition("/")[0]
+            yield row.opens.replace("{number}", number).replace("{origin}", origin), row
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What was opened by name, and by which row of the table that is known."""
+
+    opened: tuple[tuple[Resolution, Dlopen], ...]
+    unread: tuple[str, ...]
+    """One line for each library whose data could not be read."""
+
+
+def follow(process: Process) -> Followed:
+    """Open what the loaded libraries are known to open, and what that opens, as far as it leads."""
+    opened: list[tuple[Resolution, Dlopen]] = []
+    unread: list[str] = []
+    done: set[str] = set()
+    todo: list[Object] = list(process.objects)
+    for item in todo:
+        if item.path in done:
+            continue
+        done.add(item.path)
+        try:
+            names = tuple(opened_by(process.system, item.elf))
+        except ElfError as error:
+            unread.append(str(error))
+            continue
+        except OSError as error:
+            unread.append(f"{item.path}: {error.strerror}")
+            continue
+        for name, row in names:
+            before = len(process.objects)
+            opened.append((process.dlopen(name, item), row))
+            todo += process.objects[before:]
+    return Followed(tuple(opened), tuple(unread))
+
+
+def written_name(system: System, elf: Elf, start: str) -> str | None:
+    """The first string in a file's read-only data that starts so and goes on as a file name: the exact minor version
+    that libnvrtc opens its built-ins by is nowhere else.
+    """
+    pattern = re.compile(rb"\0(" + re.escape(start.encode()) + rb"[0-9][0-9.]{0,15})\0")
+    window = Window(system, elf.path)
+    left = MAX_SEARCHED
+    for section in read_sections(system, elf):
+        if section.kind != SHT_PROGBITS or not section.name.startswith(DATA_SECTIONS):
+            continue
+        at, end = section.offset, section.offset + section.size
+        while at < end and left > 0:
+            piece = window.read(at, min(PIECE, end - at))
+            if not piece:
+                raise ElfError(elf.path, f"truncated: {section.name} is cut off")
+            if hit := pattern.search(piece):
+                return hit[1].decode()
+            left -= len(piece)
+            # A name may lie across two pieces.
+            at += max(len(piece) - 256, 1) if at + len(piece) < end else len(piece)
+    return None
