@@ -1,0 +1,1 @@
+"""Kubernetes: what gpucheck says of a node, where the whole cluster can read it."""
