@@ -99,6 +99,8 @@ class PciDevice:
     """The kernel driver that holds it, for example ``nvidia``, ``nouveau`` or ``vfio-pci``."""
     lost: bool
     """The configuration space reads all ones: the device does not answer."""
+    model: str
+    """The product's name as the loaded driver gives it; '' where no driver does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class ModuleFile:
     path: str
     version: str
     signer: str
-    """'' when the file carries no signature or could not be read."""
+    """'' when the file carries no signature, ``signed`` when it does, ``unknown`` when it is compressed or unreadable."""
 
 
 @dataclass(frozen=True, slots=True)

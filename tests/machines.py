@@ -133,9 +133,9 @@ def loaded(version: str = "580.95.05", flavour: str = "open") -> Seen[KernelDriv
     return Seen(KernelDriver(parsed, flavour), "/proc/driver/nvidia/version")
 
 
-def pci(driver: str | None = "nvidia", *, lost: bool = False, kind: str = "gpu") -> PciDevice:
+def pci(driver: str | None = "nvidia", *, lost: bool = False, kind: str = "gpu", model: str = "") -> PciDevice:
     """A GPU on the bus."""
-    return PciDevice("0000:01:00.0", "2330", kind, driver, lost)
+    return PciDevice("0000:01:00.0", "2330", kind, driver, lost, model)
 
 
 def module_file(kernel: str = "6.8.0-40-generic", signer: str = "signed") -> ModuleFile:

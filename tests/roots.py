@@ -49,6 +49,7 @@ NODE = {
     "/sys/bus/pci/devices/0000:3b:00.0/device": "0x2330\n",
     "/sys/bus/pci/devices/0000:3b:00.0/class": "0x030200\n",
     "/sys/bus/pci/devices/0000:3b:00.0/driver": Link("../../../bus/pci/drivers/nvidia"),
+    "/proc/driver/nvidia/gpus/0000:3b:00.0/information": "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 18\nGPU UUID: \t GPU-3f0e6f2c\n",
     "/sys/bus/pci/devices/0000:00:1f.0/vendor": "0x8086\n",
     "/usr/lib/x86_64-linux-gnu/libcuda.so.1": Link("libcuda.so.580.95.05"),
     "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,

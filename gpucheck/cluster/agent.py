@@ -16,7 +16,7 @@ from gpucheck.cluster.node import Node
 from gpucheck.cluster.status import CONDITION, HEARTBEAT, NodeStatus, describe
 from gpucheck.engine import judge
 from gpucheck.facts import Seen, Snapshot, Unseen, Why
-from gpucheck.probes import observe
+from gpucheck.probes import driver, observe
 from gpucheck.record import replace
 from gpucheck.rules import Layer
 from gpucheck.system import Local
@@ -115,8 +115,17 @@ def looker(root: str) -> Callable[[], NodeStatus]:
 
 
 def observe_node(node: Node) -> Snapshot:
-    """The snapshot of a node. Device nodes are not missing where /dev is not mounted: they were not looked at."""
+    """The snapshot of a node. Device nodes are not missing where /dev is not mounted: they were not looked at.
+
+    Where the container toolkit gave this container NVML (runtimeClassName), it answers for the node's driver.
+    """
     snapshot = observe(node)
+    interview = driver.Interview(Local(), DEADLINE)
+    interview.ask("nvml", "libnvidia-ml.so.1")
+    interview.finish()
+    nvml = driver.nvml(interview)
+    if isinstance(nvml, Seen):
+        snapshot = replace(snapshot, nvml=nvml)
     if node.exists("/dev"):
         return snapshot
     return replace(snapshot, nodes=Unseen(Why.UNREADABLE, ("/dev",), "/dev of the node is not mounted"))

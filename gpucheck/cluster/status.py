@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final, Literal
 
 from gpucheck import kb
-from gpucheck.facts import Gpu, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Gpu, PciDevice, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Finding, Report, Severity, Status, Verdict
 from gpucheck.record import dataclass
 from gpucheck.versions import CudaVersion, DriverVersion
@@ -136,7 +136,7 @@ def describe_gpus(snapshot: Snapshot) -> dict[str, str | None]:
     gpus = _answering(snapshot)
     count = len(_pci_gpus(snapshot)) or len(gpus)
     known = isinstance(snapshot.pci, Seen) or bool(gpus)
-    products = {gpu.name for gpu in gpus}
+    products = {gpu.name for gpu in gpus} or {gpu.model for gpu in _pci_gpus(snapshot) if gpu.model}
     capabilities = [gpu.capability for gpu in gpus if gpu.capability]
     # What code must be built for to run on each of them. One that does not tell could be lower.
     lowest = min(capabilities) if capabilities and len(capabilities) == len(gpus) else None
@@ -154,9 +154,9 @@ def _answering(snapshot: Snapshot) -> tuple[Gpu, ...]:
     return ()
 
 
-def _pci_gpus(snapshot: Snapshot) -> tuple[str, ...]:
+def _pci_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
     devices = snapshot.pci.value if isinstance(snapshot.pci, Seen) else ()
-    return tuple(device.address for device in devices if device.kind == "gpu")
+    return tuple(device for device in devices if device.kind == "gpu")
 
 
 def label_value(text: str) -> str:

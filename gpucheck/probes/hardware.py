@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gpucheck.facts import PciDevice, Seen, Unseen, Why
 from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
 from gpucheck.system import System
@@ -43,4 +45,11 @@ def device(system: System, address: str) -> PciDevice:
     except OSError:
         lost = False
     kind = "gpu" if code.startswith("03") else "nvswitch" if code.startswith("0680") else "other"
-    return PciDevice(address, word("device"), kind, driver, lost)
+    return PciDevice(address, word("device"), kind, driver, lost, model(system, address))
+
+
+def model(system: System, address: str) -> str:
+    """From /proc/driver/nvidia/gpus/ADDRESS/information: ``Model: \t\t NVIDIA H100 80GB HBM3``."""
+    text = read_text(system, f"/proc/driver/nvidia/gpus/{address}/information", 4096)
+    match = re.search(r"^Model:\s*(.+?)\s*$", text.value, re.MULTILINE) if isinstance(text, Seen) else None
+    return match[1] if match else ""

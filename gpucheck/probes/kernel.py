@@ -6,6 +6,8 @@ import os
 import re
 from typing import Final
 
+from gpucheck.elf import ElfError, read_elf
+from gpucheck.elf.sections import read_sections
 from gpucheck.facts import Kernel, KernelDriver, KernelMessage, ModuleFile, Seen, Unseen, Why
 from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
 from gpucheck.system import System
@@ -107,26 +109,27 @@ MODULE_FOLDERS: Final = (
 )
 
 
+#: What the kernel build appends to a signed module; kernel, Documentation/admin-guide/module-signing.rst.
+SIGNATURE: Final = b"~Module signature appended~\n"
+
+
 def read_module(system: System, path: str) -> tuple[str, str]:
-    """(version, signer) from a module's .modinfo strings and its appended signature; '' where they do not tell.
+    """(version, signer) of a module: its .modinfo section and the end of the file; '' where they do not tell.
 
-    The signature's trailer is ``~Module signature appended~`` (kernel, Documentation/admin-guide/module-signing.rst).
-    Its signer's name stands as a string in the PKCS#7 message; that it is there at all is what matters.
+    The signer's name is inside a PKCS#7 message; that there is one is what matters. A compressed module (.xz, .zst) is
+    not unpacked: that takes seconds, and its package tells the version.
     """
+    if not path.endswith(".ko"):
+        return "", "unknown"
     try:
-        data = system.read(path, limit=192 << 20)
-    except OSError:
-        return "", ""
-    if path.endswith(".xz"):
-        import lzma
-
-        try:
-            data = lzma.LZMADecompressor().decompress(data, max_length=256 << 20)
-        except lzma.LZMAError:
-            return "", ""
-    match = re.search(rb"\0version=(\d{3}\.[\d.]+)\0", data)
-    signed = data.rstrip(b"\n").endswith(b"~Module signature appended~")
-    return match[1].decode() if match else "", "signed" if signed else ""
+        elf = read_elf(system, path)
+        (place,) = [section for section in read_sections(system, elf) if section.name == ".modinfo"]
+        strings = system.read(path, min(place.size, 1 << 20), place.offset).split(b"\0")
+        tail = system.read(path, len(SIGNATURE), system.status(path).size - len(SIGNATURE))
+    except (ElfError, OSError, ValueError):
+        return "", "unknown"
+    version = next((text[8:].decode(errors="replace") for text in strings if text.startswith(b"version=")), "")
+    return version, "signed" if tail == SIGNATURE else ""
 
 
 def parameters(system: System) -> Seen[tuple[tuple[str, str], ...]] | Unseen:

@@ -221,7 +221,9 @@ def _gpu(snapshot: Snapshot) -> tuple[str, str]:
     gpus = [device for device in snapshot.pci.value if device.kind == "gpu"]
     if not gpus:
         return "none on the PCI bus", "absent"
-    return ", ".join(f"{gpu.address} (10de:{gpu.device}, driver {gpu.driver or 'none'})" for gpu in gpus), "ok"
+    return ", ".join(
+        f"{gpu.model or gpu.address} (10de:{gpu.device}, driver {gpu.driver or 'none'})" for gpu in gpus
+    ), "ok"
 
 
 def _names(gpus: tuple[object, ...]) -> Iterator[str]:

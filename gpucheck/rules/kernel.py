@@ -56,6 +56,9 @@ def kernel_module_not_built(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
+SIGNATURES = {"": "carries no signature", "signed": "signed, not by an enrolled key"}
+
+
 @rule(Layer.KERNEL, follows=ABSENT_GPU)
 def kernel_module_unsigned(snapshot: Snapshot) -> Iterator[Complaint]:
     """Secure Boot rejects the nvidia module, because its key is not enrolled.
@@ -90,10 +93,7 @@ def kernel_module_unsigned(snapshot: Snapshot) -> Iterator[Complaint]:
                 if isinstance(snapshot.host.secure_boot, Seen)
                 else []
             ),
-            *(
-                Evidence("carries no signature" if not file.signer else "signed, not by an enrolled key", file.path)
-                for file in here
-            ),
+            *(Evidence(SIGNATURES.get(file.signer, "signature not read"), file.path) for file in here),
             *lines,
         ),
         "sudo mokutil --import /var/lib/dkms/mok.pub, then reboot and choose Enroll MOK; "

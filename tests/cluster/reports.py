@@ -66,7 +66,7 @@ def with_driver(snapshot: Snapshot, version: str) -> Snapshot:
 def with_pci(snapshot: Snapshot, gpus: int) -> Snapshot:
     """With GPUs on the bus, each with its audio function."""
     devices = tuple(
-        PciDevice(f"0000:0{index}:00.{function}", "2330", kind, "nvidia", False)
+        PciDevice(f"0000:0{index}:00.{function}", "2330", kind, "nvidia", False, "")
         for index in range(gpus)
         for function, kind in enumerate(("gpu", "other"))
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gpucheck.codec import encode
 from gpucheck.engine import judge
-from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Framework, PciDevice, Seen, Snapshot, Unseen, Why
 from gpucheck.probes import observe
 from gpucheck.system import Rootfs
 from gpucheck.versions import CudaVersion, DriverVersion
+from tests.needs import missing
 from tests.roots import DEBIAN, NODE, SITE, TORCH, Link, make_root
 
 
@@ -44,9 +47,7 @@ def test_a_node_from_its_files(tmp_path: Path) -> None:
     seen = look(tmp_path, NODE)
     assert isinstance(seen.kernel.driver, Seen) and isinstance(seen.pci, Seen)
     assert (seen.kernel.driver.value.version, seen.kernel.driver.value.flavour) == (DriverVersion("580.95.05"), "open")
-    assert [(device.address, device.device, device.kind, device.driver) for device in seen.pci.value] == [
-        ("0000:3b:00.0", "2330", "gpu", "nvidia")
-    ]
+    assert seen.pci.value == (PciDevice("0000:3b:00.0", "2330", "gpu", "nvidia", False, "NVIDIA H100 80GB HBM3"),)
     assert seen.kernel.parameters.value == (
         ("DeviceFileMode", "438"),
         ("ResmanDebugLevel", "4294967295"),
@@ -165,3 +166,23 @@ def test_nothing_outside_the_root_is_read(tmp_path: Path, monkeypatch: pytest.Mo
         ]
         == []
     )
+
+
+def test_a_kernel_module_on_disk_tells_its_version_and_whether_it_is_signed(tmp_path: Path) -> None:
+    object_file = tmp_path / "nvidia.o"
+    source = (
+        '__attribute__((section(".modinfo"))) const char info[] = "license=NVIDIA\\0version=580.95.05\\0srcversion=1";'
+    )
+    compiler = shutil.which("cc") or missing("kernel modules on disk", "install a C compiler")
+    subprocess.run([compiler, "-c", "-x", "c", "-", "-o", str(object_file)], input=source, text=True, check=True)
+    module = object_file.read_bytes()
+    place = "/lib/modules/6.8.0-40-generic/updates/dkms"
+    for content, signer in (
+        (module, ""),
+        (module + b"PKCS#7~Module signature appended~\n", "signed"),
+        (b"\x7fELF", "unknown"),
+    ):
+        seen = look(tmp_path / (signer or "none"), {**NODE, f"{place}/nvidia.ko": content})
+        (found,) = seen.kernel.files.value  # type: ignore[union-attr]
+        assert (found.kernel, found.signer) == ("6.8.0-40-generic", signer)
+        assert found.version == ("580.95.05" if signer != "unknown" else "")
