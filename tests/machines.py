@@ -115,7 +115,7 @@ def nvml_answers(
     """What NVML answered."""
     return Seen(
         Nvml(
-            "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
+            f"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{driver}",
             (Call("nvmlInit_v2", code),),
             DriverVersion.parse(driver) if code == 0 else None,
             CudaVersion(13, 0) if code == 0 else None,

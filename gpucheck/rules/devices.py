@@ -43,7 +43,8 @@ def device_node_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: on the host `sudo nvidia-modprobe -c 0 -u`; in a container, ask the engine for the GPU.
     Reference: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/index.html#device-node-verification
     """
-    if snapshot.host.wsl or reading.module_loaded(snapshot) is not True:
+    if snapshot.host.wsl or reading.module_loaded(snapshot) is not True or reading.reached(snapshot):
+        # Reached: the setuid nvidia-modprobe made the nodes when CUDA asked for them, after the look at them.
         need(snapshot.nodes)
         return
     missing = _failing(snapshot, "ENOENT")

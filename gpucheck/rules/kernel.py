@@ -118,7 +118,7 @@ def kernel_driver_not_loaded(snapshot: Snapshot) -> Iterator[Complaint]:
     loaded = reading.module_loaded(snapshot)
     if loaded is None:
         need(snapshot.kernel.modules)
-    if loaded:
+    if loaded or reading.reached(snapshot):
         return
     files = snapshot.kernel.files.value if isinstance(snapshot.kernel.files, Seen) else ()
     yield Complaint(
@@ -149,8 +149,9 @@ def driver_version_mismatch(snapshot: Snapshot) -> Iterator[Complaint]:
     Reference: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html (NVML_ERROR_LIB_RM_VERSION_MISMATCH)
     """
     module = need(snapshot.kernel.driver)
-    chosen = reading.chosen_libcuda(snapshot)
-    loaded = [library for library in (chosen, *snapshot.nvml_copies[:1]) if library and library.kind == "driver"]
+    nvml = snapshot.nvml.value.library if isinstance(snapshot.nvml, Seen) else ""
+    taken = (reading.chosen_libcuda(snapshot), *(copy for copy in snapshot.nvml_copies if copy.real == nvml))
+    loaded = [library for library in taken if library and library.kind == "driver"]
     others = [
         library
         for library in loaded
@@ -158,10 +159,11 @@ def driver_version_mismatch(snapshot: Snapshot) -> Iterator[Complaint]:
     ]
     if not others and reading.nvml_code(snapshot) != 18:
         return
+    broken = reading.nvml_code(snapshot) == 18 or not reading.reached(snapshot)
     newer = others and (DriverVersion.parse(others[0].version) or module.version) > module.version
     container = reading.in_container(snapshot)
     yield Complaint(
-        Severity.ERROR,
+        Severity.ERROR if broken else Severity.WARNING,
         f"The driver's libraries ({others[0].version}) do not match the loaded kernel module ({module.version})"
         if others
         else f"The driver's libraries do not match the loaded kernel module ({module.version})",

@@ -23,6 +23,11 @@ def answering_gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
     return ()
 
 
+def reached(snapshot: Snapshot) -> bool:
+    """Whether CUDA was initialised and listed a GPU: then nothing below it can be missing, whatever it looks like."""
+    return cuda_code(snapshot) == 0 and isinstance(snapshot.cuda, Seen) and bool(snapshot.cuda.value.gpus)
+
+
 def gpu_here(snapshot: Snapshot) -> str:
     """How a GPU is known to be here; '' when none is."""
     if gpus := answering_gpus(snapshot):
