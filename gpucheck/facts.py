@@ -530,6 +530,8 @@ class Snapshot:
     runtime: Seen[ContainerRuntime] | Unseen
     kubernetes: Seen[Kubernetes] | Unseen
     project: Seen[Project] | Unseen = NO_PROJECT
+    shared_memory: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no mount table was looked at")
+    """Bytes that /dev/shm may hold, where its mount limits them."""
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Final
 
 from gpucheck.facts import Container, Distribution, Host, Kubernetes, Libc, Seen, Unseen, Why
 from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
@@ -132,3 +133,19 @@ def kubernetes(system: System) -> Seen[Kubernetes] | Unseen:
         return Unseen(Why.ABSENT, ("KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount"))
     name = namespace.value.strip() if isinstance(namespace, Seen) else ""
     return Seen(Kubernetes(in_pod, system.env.get("NODE_NAME", ""), name), "environment")
+
+
+UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def shared_memory(system: System) -> Seen[int] | Unseen:
+    """The size option of the tmpfs at /dev/shm in /proc/mounts (tmpfs(5)): ``shm /dev/shm tmpfs rw,size=65536k 0 0``."""
+    if not system.live:
+        return Unseen(Why.NOT_APPLICABLE, (), "these are only files")
+    table = read_text(system, "/proc/mounts")
+    if isinstance(table, Unseen):
+        return table
+    match = re.search(r"^\S+ /dev/shm tmpfs \S*\bsize=(\d+)([kmg]?)\b", table.value, re.MULTILINE)
+    if match is None:
+        return Unseen(Why.ABSENT, (table.source,), "/dev/shm has no limit of its own")
+    return Seen(int(match[1]) * UNITS[match[2]], table.source)

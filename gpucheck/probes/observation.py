@@ -55,6 +55,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         container=host.container(system),
         runtime=runtime.runtime(system),
         kubernetes=host.kubernetes(system),
+        shared_memory=host.shared_memory(system),
         **answers(interview, copies),
     )
 

@@ -101,36 +101,33 @@ def _flatten(findings: tuple[Finding, ...]) -> Iterator[Finding]:
 
 
 def _paragraph(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=f"    {label:<9}",
-        subsequent_indent=" " * 13,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return _wrapped(text, f"    {label:<9}", " " * 13)
 
 
 def _unknown(report: Report, paint: Paint) -> Iterator[str]:
-    """Rules that could not look, grouped by the reason, and rules that failed themselves."""
-    reasons: dict[str, list[str]] = {}
+    """Rules that could not look. Below a root cause only which ones: without a driver most of them cannot."""
+    unknown = [outcome for outcome in report.outcomes if outcome.status is Status.UNKNOWN]
     for outcome in report.outcomes:
-        if outcome.status in (Status.UNKNOWN, Status.CRASH):
-            prefix = "gpucheck itself failed: " if outcome.status is Status.CRASH else ""
-            reasons.setdefault(prefix + outcome.error, []).append(outcome.rule)
-    if not reasons:
-        return
-    yield "? Not judged, because it could not be looked at:"
-    for reason, rules in reasons.items():
-        yield from textwrap.wrap(
-            f"{reason}: {', '.join(rules)}",
-            WIDTH,
-            initial_indent="    ",
-            subsequent_indent="      ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    yield ""
+        if outcome.status is Status.CRASH:
+            yield f"? {outcome.rule}: gpucheck itself failed: {outcome.error}"
+    if report.roots and unknown:
+        names = ", ".join(outcome.rule for outcome in unknown)
+        yield from _wrapped(f"? Not judged as long as this is so: {names}", "", "  ")
+    elif unknown:
+        yield "? Not judged, because it could not be looked at:"
+        reasons: dict[str, list[str]] = {}
+        for outcome in unknown:
+            reasons.setdefault(outcome.error, []).append(outcome.rule)
+        for reason, rules in reasons.items():
+            yield from _wrapped(f"{reason}: {', '.join(rules)}", "    ", "      ")
+    if unknown or any(outcome.status is Status.CRASH for outcome in report.outcomes):
+        yield ""
+
+
+def _wrapped(text: str, first: str, further: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _verdict(report: Report, paint: Paint) -> Iterator[str]:

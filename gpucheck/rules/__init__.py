@@ -1,6 +1,13 @@
 """All rules, from the bottom of the stack up. A new rule is one function in a file of its layer and one name here."""
 
-from gpucheck.rules.containers import compute_capability_not_granted, gpu_not_passed_to_container
+from gpucheck.rules.containers import (
+    cgroup_rules_not_added,
+    compute_capability_not_granted,
+    container_toolkit_missing,
+    docker_from_snap,
+    gpu_not_passed_to_container,
+    shared_memory_small,
+)
 from gpucheck.rules.devices import (
     device_node_missing,
     device_permission_denied,
@@ -9,12 +16,20 @@ from gpucheck.rules.devices import (
 )
 from gpucheck.rules.environment import (
     library_path_has_empty_element,
+    mps_unreachable,
     stubs_on_library_path,
     variable_misspelt,
     visible_devices_hides_gpus,
 )
 from gpucheck.rules.frameworks import framework_is_cpu_build, gpu_not_covered_by_build, jax_plugin_mismatch
-from gpucheck.rules.hardware import gpu_held_by_other_driver, gpu_lost, gpu_needs_reset, no_gpu
+from gpucheck.rules.hardware import (
+    compute_mode_exclusive,
+    gpu_held_by_other_driver,
+    gpu_lost,
+    gpu_needs_reset,
+    mig_without_instances,
+    no_gpu,
+)
 from gpucheck.rules.kernel import (
     driver_version_mismatch,
     fabric_not_ready,
@@ -58,6 +73,8 @@ RULES: tuple[Rule, ...] = (
     gpu_lost,
     gpu_needs_reset,
     gpu_held_by_other_driver,
+    compute_mode_exclusive,
+    mig_without_instances,
     # kernel driver
     kernel_module_not_built,
     kernel_module_unsigned,
@@ -69,6 +86,10 @@ RULES: tuple[Rule, ...] = (
     # container
     gpu_not_passed_to_container,
     compute_capability_not_granted,
+    container_toolkit_missing,
+    docker_from_snap,
+    cgroup_rules_not_added,
+    shared_memory_small,
     # device nodes
     device_node_missing,
     device_permission_denied,
@@ -94,6 +115,7 @@ RULES: tuple[Rule, ...] = (
     gpu_not_covered_by_build,
     # environment
     visible_devices_hides_gpus,
+    mps_unreachable,
     stubs_on_library_path,
     library_path_has_empty_element,
     variable_misspelt,

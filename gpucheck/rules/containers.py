@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Seen, Snapshot
+from gpucheck.facts import ContainerRuntime, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.rule import Layer, need, rule, seen
@@ -83,4 +83,107 @@ def compute_capability_not_granted(snapshot: Snapshot) -> Iterator[Complaint]:
             *([Evidence(f"NVIDIA_DRIVER_CAPABILITIES={granted}", "environment")] if granted is not None else []),
         ),
         "Set NVIDIA_DRIVER_CAPABILITIES=compute,utility (compose: capabilities: [gpu]) and create the container again",
+    )
+
+
+def _engines(snapshot: Snapshot) -> ContainerRuntime | None:
+    """The engines of a host that has a GPU; None elsewhere. Raises ``CannotTell`` when they could not be looked at."""
+    if reading.in_container(snapshot) or not reading.gpu_here(snapshot) or snapshot.host.wsl:
+        return None
+    return seen(snapshot.runtime, None)
+
+
+@rule(Layer.CONTAINER)
+def container_toolkit_missing(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The host has a GPU and a container engine, but not the NVIDIA container toolkit.
+
+    The toolkit gives containers the device nodes and the driver's libraries. Without it `docker run --gpus all` says
+    "could not select device driver with capabilities: [[gpu]]".
+
+    Confirm: `which nvidia-ctk nvidia-container-runtime`.
+    Remedy: install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure --runtime=docker`, restart the engine.
+    Reference: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
+    """
+    found = _engines(snapshot)
+    if found is None or not found.engines or found.toolkit:
+        return
+    yield Complaint(
+        Severity.WARNING,
+        f"Containers of {', '.join(found.engines)} cannot get the GPU: the NVIDIA container toolkit is not installed",
+        "Code on the host itself is not affected.",
+        (Evidence("no nvidia-ctk, nvidia-container-runtime or its hook", "/usr/bin"),),
+        "Install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
+    )
+
+
+@rule(Layer.CONTAINER)
+def docker_from_snap(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Docker is installed as a snap, whose confinement hides the NVIDIA container toolkit from it.
+
+    The snap's dockerd does not see the host's /usr/bin/nvidia-container-*, so it refuses --gpus although the toolkit is
+    installed.
+
+    Confirm: `snap list docker`; `readlink -f $(which docker)`.
+    Remedy: `sudo snap remove docker` and install docker-ce or docker.io.
+    Reference: https://github.com/NVIDIA/nvidia-docker/issues/1637
+    """
+    found = _engines(snapshot)
+    if found is None or "docker (snap)" not in found.engines or "docker" in found.engines:
+        return
+    yield Complaint(
+        Severity.WARNING,
+        "Docker is a snap, which cannot see the NVIDIA container toolkit",
+        "A snap sees only its own files, so its containers get no GPU.",
+        (Evidence("docker is installed as a snap", "/snap/bin/docker"),),
+        "sudo snap remove docker, then install docker-ce: https://docs.docker.com/engine/install/",
+    )
+
+
+@rule(Layer.CONTAINER)
+def cgroup_rules_not_added(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The container toolkit is told not to add device rules: rootful containers are refused with EPERM.
+
+    `no-cgroups = true` is for rootless engines, which may not change cgroups. Left over with a rootful engine, the nodes
+    are in the container and every open of them fails: "Failed to initialize NVML: Unknown Error".
+
+    Confirm: `grep no-cgroups /etc/nvidia-container-runtime/config.toml`.
+    Remedy: `sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups=false --in-place`.
+    Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/580
+    """
+    found = _engines(snapshot)
+    if found is None or not found.no_cgroups or not {"docker", "containerd"} & set(found.engines):
+        return
+    yield Complaint(
+        Severity.WARNING,
+        "The NVIDIA container toolkit adds no device rules: containers of a rootful engine may not open the GPU",
+        "no-cgroups = true is meant for rootless engines.",
+        (Evidence("no-cgroups = true", "/etc/nvidia-container-runtime/config.toml"),),
+        "sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups=false --in-place (unless the engine is rootless)",
+    )
+
+
+@rule(Layer.CONTAINER)
+def shared_memory_small(snapshot: Snapshot) -> Iterator[Complaint]:
+    """/dev/shm of this container is too small for several GPUs: NCCL fails with "No space left on device".
+
+    Docker gives a container 64 MiB. NCCL exchanges data between the processes of one machine through /dev/shm, and so do
+    PyTorch's data loaders.
+
+    Confirm: `df -h /dev/shm`.
+    Remedy: `docker run --shm-size=8g` or `--ipc=host`; Kubernetes: an emptyDir of medium Memory mounted at /dev/shm.
+    Reference: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
+    """
+    if not reading.in_container(snapshot) or len(reading.answering_gpus(snapshot)) < 2:
+        return
+    size = seen(snapshot.shared_memory, None)
+    if size is None or size > 64 << 20:
+        return
+    yield Complaint(
+        Severity.WARNING,
+        f"/dev/shm holds {size >> 20} MiB: too little for NCCL between {len(reading.answering_gpus(snapshot))} GPUs",
+        "64 MiB is the engine's default for a container.",
+        (Evidence(f"/dev/shm is limited to {size >> 20} MiB", "/proc/mounts"),),
+        "Kubernetes: mount an emptyDir with medium: Memory at /dev/shm"
+        if isinstance(snapshot.container, Seen) and snapshot.container.value.kind == "kubernetes"
+        else "docker run --shm-size=8g ... (or --ipc=host)",
     )

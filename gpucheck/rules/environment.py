@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gpucheck.facts import Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
-from gpucheck.rules.rule import Layer, rule
+from gpucheck.rules.rule import Layer, need, rule
 
 
 @rule(Layer.ENVIRONMENT, follows=("no-gpu",))
@@ -135,3 +135,42 @@ def variable_misspelt(snapshot: Snapshot) -> Iterator[Complaint]:
                 (Evidence(f"{wrong}={snapshot.variable(wrong)}", "environment"),),
                 f"Rename it to {right}",
             )
+
+
+@rule(Layer.ENVIRONMENT)
+def mps_unreachable(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA tries to use the multi-process service and cannot reach it: errors 805 to 807.
+
+    A process becomes an MPS client when the control daemon's pipe directory is there: $CUDA_MPS_PIPE_DIRECTORY, else
+    /tmp/nvidia-mps. In a container the directory must be mounted and the IPC namespace shared; the daemon must be of the
+    same user, and running.
+
+    Confirm: `ls -ld ${CUDA_MPS_PIPE_DIRECTORY:-/tmp/nvidia-mps}`; `echo get_server_list | nvidia-cuda-mps-control`.
+    Remedy: start the daemon, or mount its directory with --ipc=host, or stop using MPS.
+    Reference: https://docs.nvidia.com/deploy/mps/index.html
+    """
+    code = reading.cuda_code(snapshot)
+    if code not in (805, 806, 807):
+        need(snapshot.cuda)
+        return
+    named = snapshot.variable("CUDA_MPS_PIPE_DIRECTORY")
+    where = named or "/tmp/nvidia-mps"
+    container = reading.in_container(snapshot)
+    yield Complaint(
+        Severity.ERROR,
+        f"CUDA cannot reach the MPS control daemon at {where} ({code})",
+        "Its pipe directory is half visible in this container."
+        if container
+        else "The daemon is not running, or is another user's.",
+        (
+            *reading.calls(snapshot),
+            Evidence(
+                f"CUDA_MPS_PIPE_DIRECTORY={named}" if named is not None else "CUDA_MPS_PIPE_DIRECTORY is not set",
+                "environment",
+            ),
+        ),
+        f"docker run --ipc=host -v {where}:{where} -e CUDA_MPS_PIPE_DIRECTORY={where} ..., or unmount it to go without MPS"
+        if container
+        else f"nvidia-cuda-mps-control -d (as the user who runs the code), or remove {where} to go without MPS",
+        decisive=True,
+    )

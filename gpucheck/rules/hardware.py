@@ -148,3 +148,72 @@ def gpu_held_by_other_driver(snapshot: Snapshot) -> Iterator[Complaint]:
         if driver != "vfio-pci"
         else "Give the GPU to the virtual machine that it is kept for, or remove its vfio-pci ids and reboot.",
     )
+
+
+#: nvmlComputeMode_t in nvml.h.
+PROHIBITED, EXCLUSIVE_PROCESS = 2, 3
+
+
+@rule(Layer.HARDWARE)
+def compute_mode_exclusive(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The compute mode of the GPU lets no further process use it: contexts fail with 46.
+
+    An administrator can set a GPU to EXCLUSIVE_PROCESS (one process at a time) or PROHIBITED (none). cuInit succeeds, and
+    creating a context says "all CUDA-capable devices are busy or unavailable".
+
+    Confirm: `nvidia-smi -q -d COMPUTE`; `nvidia-smi` lists the process that holds the GPU.
+    Remedy: `sudo nvidia-smi -c 0`, another GPU through CUDA_VISIBLE_DEVICES, or MPS.
+    Reference: https://docs.nvidia.com/deploy/mps/index.html
+    """
+    gpus = need(snapshot.nvml).gpus
+    refused = reading.cuda_code(snapshot, "cuDevicePrimaryCtxRetain")
+    for gpu in gpus:
+        prohibited = gpu.compute_mode == PROHIBITED
+        taken = gpu.compute_mode == EXCLUSIVE_PROCESS and refused == 46
+        if not prohibited and not taken:
+            continue
+        mode = "PROHIBITED" if prohibited else "EXCLUSIVE_PROCESS"
+        yield Complaint(
+            Severity.ERROR,
+            f"The compute mode of GPU {gpu.index} ({gpu.name}) is {mode}"
+            + ("" if prohibited else ", and another process holds it"),
+            "In this mode no process may create a context."
+            if prohibited
+            else "In this mode one process at a time may have a context.",
+            (
+                Evidence(f"GPU {gpu.index}: compute mode {gpu.compute_mode} ({mode})", "NVML"),
+                *([Evidence(f"{gpu.processes} compute processes", "NVML")] if gpu.processes is not None else []),
+                *([Evidence("cuDevicePrimaryCtxRetain = 46", "a call in a child process")] if refused == 46 else []),
+            ),
+            f"sudo nvidia-smi -i {gpu.index} -c 0, or choose another GPU with CUDA_VISIBLE_DEVICES",
+            decisive=refused == 46,
+        )
+
+
+@rule(Layer.HARDWARE)
+def mig_without_instances(snapshot: Snapshot) -> Iterator[Complaint]:
+    """MIG is enabled and CUDA finds no compute instance: error 100 while nvidia-smi lists the GPU.
+
+    With multi-instance GPU enabled, CUDA uses instances, not the GPU itself. After MIG was switched on, or after a
+    reboot, no instance exists until one is created.
+
+    Confirm: `nvidia-smi -L` lists the GPU without MIG lines below it.
+    Remedy: create instances, for example `sudo nvidia-smi mig -cgi 0 -C`, or switch MIG off: `sudo nvidia-smi -mig 0`.
+    Reference: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/index.html
+    """
+    gpus = need(snapshot.nvml).gpus
+    enabled = [gpu for gpu in gpus if gpu.mig]
+    unfound = reading.cuda_code(snapshot) == 100 or (reading.cuda_code(snapshot) == 0 and not reading.reached(snapshot))
+    if not enabled or len(enabled) < len(gpus) or not unfound or snapshot.variable("CUDA_VISIBLE_DEVICES") is not None:
+        return
+    yield Complaint(
+        Severity.ERROR,
+        "MIG is enabled, and there is no instance that CUDA could use",
+        "With MIG on, CUDA sees instances, not the GPU, and none was created.",
+        (
+            *(Evidence(f"GPU {gpu.index} ({gpu.name}): MIG is enabled", "NVML") for gpu in enabled),
+            *reading.calls(snapshot),
+        ),
+        "sudo nvidia-smi mig -cgi 0 -C (one instance of the whole GPU), or switch MIG off: sudo nvidia-smi -mig 0",
+        decisive=True,
+    )

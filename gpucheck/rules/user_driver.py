@@ -309,7 +309,7 @@ def driver_does_not_answer(snapshot: Snapshot) -> Iterator[Complaint]:
         *BELOW, "gpu-lost", "gpu-needs-reset", "driver-version-mismatch", "hmm-breaks-cuda", "uvm-not-working", "fabric-not-ready",
         "compute-capability-not-granted", "device-node-missing", "device-permission-denied", "device-refused-by-cgroup",
         "device-without-driver", "libcuda-off-loader-path", "libcuda-is-stub", "wsl-libcuda-shadowed", "cuda-compat-refused",
-        "libcuda-unloadable", "libcuda-missing", "driver-does-not-answer", "visible-devices-hides-gpus",
+        "libcuda-unloadable", "libcuda-missing", "driver-does-not-answer", "visible-devices-hides-gpus", "compute-mode-exclusive", "mig-without-instances", "mps-unreachable",
     ),
 )  # fmt: skip
 def gpu_unreached(snapshot: Snapshot) -> Iterator[Complaint]:

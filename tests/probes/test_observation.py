@@ -14,6 +14,7 @@ from gpucheck.codec import encode
 from gpucheck.engine import judge
 from gpucheck.facts import Framework, PciDevice, Seen, Snapshot, Unseen, Why
 from gpucheck.probes import observe
+from gpucheck.probes.host import shared_memory
 from gpucheck.system import Rootfs
 from gpucheck.versions import CudaVersion, DriverVersion
 from tests.needs import missing
@@ -186,3 +187,20 @@ def test_a_kernel_module_on_disk_tells_its_version_and_whether_it_is_signed(tmp_
         (found,) = seen.kernel.files.value  # type: ignore[union-attr]
         assert (found.kernel, found.signer) == ("6.8.0-40-generic", signer)
         assert found.version == ("580.95.05" if signer != "unknown" else "")
+
+
+@pytest.mark.parametrize(
+    ("mounts", "size"),
+    [
+        ("proc /proc proc rw 0 0\nshm /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=65536k 0 0\n", 64 << 20),
+        ("tmpfs /dev/shm tmpfs rw,size=8g,inode64 0 0\n", 8 << 30),
+        ("tmpfs /dev/shm tmpfs rw,nosuid,nodev 0 0\n", None),
+        ("", None),
+    ],
+)
+def test_the_size_of_shared_memory(tmp_path: Path, mounts: str, size: int | None) -> None:
+    class Live(Rootfs):
+        live = True
+
+    found = shared_memory(Live(make_root(tmp_path, {"/proc/mounts": mounts})))
+    assert (found.value if isinstance(found, Seen) else None) == size

@@ -102,11 +102,8 @@ gpucheck doctor: Ubuntu 24.04.3 LTS, x86_64, kernel 6.8.0-40-generic, in a conta
              libcudart.so.13 finds no usable GPU: cudaGetDeviceCount = 35
              (cudaErrorInsufficientDriver)  [runtime-refused]
 
-? Not judged, because it could not be looked at:
-    libnvidia-ml.so.1: cannot open shared object file: No such file or directory: gpu-needs-reset
-    libcuda.so.1: cannot open shared object file: No such file or directory: hmm-breaks-cuda,
-      fabric-not-ready
-    no GPU's compute capability is known: gpu-not-covered-by-build
+? Not judged as long as this is so: gpu-needs-reset, compute-mode-exclusive, mig-without-instances,
+  hmm-breaks-cuda, fabric-not-ready, gpu-not-covered-by-build, mps-unreachable
 
 Verdict: incompatible, 1 root cause
 More on a rule: gpucheck explain gpu-not-passed-to-container

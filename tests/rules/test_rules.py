@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpucheck.engine import apply
-from gpucheck.facts import Choice, Compat, Distributed, Seen, Snapshot
+from gpucheck.facts import Choice, Compat, ContainerRuntime, Distributed, Seen, Snapshot
 from gpucheck.finding import Severity, Status
 from gpucheck.record import replace
 from gpucheck.rules import RULES, Layer
@@ -54,6 +54,14 @@ def variables(**found: str) -> tuple[tuple[str, str], ...]:
 
 def chosen(path: str, how: str = "LD_LIBRARY_PATH") -> Choice:
     return Choice("libcuda.so.1", path, how, ())
+
+
+def engines(name: str, toolkit: str = "", no_cgroups: bool = False) -> Seen[ContainerRuntime]:
+    return Seen(ContainerRuntime(toolkit, "", (name,), (), (), no_cgroups), "/usr/bin")
+
+
+def two_gpus(**changes: object) -> Snapshot:
+    return healthy(cuda=answers(gpus=(gpu(), gpu(index=1))), **changes)
 
 
 MISSING_CONTROL = node("/dev/nvidiactl", "ENOENT", present=False)
@@ -390,6 +398,64 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("framework-is-cpu-build", "meant so: no GPU here", bare(frameworks=(torch("2.9.1+cpu", gpu=False),)), PASS),
     ("framework-is-cpu-build", "GPU build", healthy(), PASS),
     ("framework-is-cpu-build", "build unknown", healthy(frameworks=(torch(gpu=None),)), UNKNOWN),
+    (
+        "compute-mode-exclusive",
+        "another process has it",
+        healthy(
+            cuda=answers(("cuInit", 0), ("cuDevicePrimaryCtxRetain", 46), gpus=(gpu(),)),
+            nvml=nvml_answers(gpus=(gpu(compute_mode=3, processes=1),)),
+        ),
+        FAIL,
+    ),
+    ("compute-mode-exclusive", "prohibited", healthy(nvml=nvml_answers(gpus=(gpu(compute_mode=2),))), FAIL),
+    ("compute-mode-exclusive", "exclusive and free", healthy(nvml=nvml_answers(gpus=(gpu(compute_mode=3),))), PASS),
+    ("compute-mode-exclusive", "no NVML", bare(), UNKNOWN),
+    (
+        "mig-without-instances",
+        "none made",
+        healthy(cuda=answers(("cuInit", 100)), nvml=nvml_answers(gpus=(gpu(mig=True),))),
+        FAIL,
+    ),
+    ("mig-without-instances", "instances are used", healthy(nvml=nvml_answers(gpus=(gpu(mig=True),))), PASS),
+    ("mig-without-instances", "no NVML", bare(), UNKNOWN),
+    ("mps-unreachable", "805", healthy(cuda=answers(("cuInit", 805))), FAIL),
+    ("mps-unreachable", "not used", healthy(), PASS),
+    ("mps-unreachable", "an image", image(), UNKNOWN),
+    ("container-toolkit-missing", "docker alone", healthy(runtime=engines("docker")), FAIL),
+    ("container-toolkit-missing", "both", healthy(runtime=engines("docker", toolkit="/usr/bin/nvidia-ctk")), PASS),
+    ("container-toolkit-missing", "no engine", healthy(), PASS),
+    ("container-toolkit-missing", "no GPU here", bare(runtime=engines("docker")), PASS),
+    ("container-toolkit-missing", "not readable", healthy(runtime=UNREADABLE), UNKNOWN),
+    (
+        "docker-from-snap",
+        "only the snap",
+        healthy(runtime=engines("docker (snap)", toolkit="/usr/bin/nvidia-ctk")),
+        FAIL,
+    ),
+    ("docker-from-snap", "Debian's", healthy(runtime=engines("docker", toolkit="/usr/bin/nvidia-ctk")), PASS),
+    ("docker-from-snap", "not readable", healthy(runtime=UNREADABLE), UNKNOWN),
+    (
+        "cgroup-rules-not-added",
+        "left over",
+        healthy(runtime=engines("docker", toolkit="/usr/bin/nvidia-ctk", no_cgroups=True)),
+        FAIL,
+    ),
+    (
+        "cgroup-rules-not-added",
+        "rootless podman",
+        healthy(runtime=engines("podman", toolkit="/usr/bin/nvidia-ctk", no_cgroups=True)),
+        PASS,
+    ),
+    ("cgroup-rules-not-added", "not readable", healthy(runtime=UNREADABLE), UNKNOWN),
+    (
+        "shared-memory-small",
+        "Docker's default",
+        two_gpus(container=DOCKER, shared_memory=Seen(64 << 20, "/proc/mounts")),
+        FAIL,
+    ),
+    ("shared-memory-small", "one GPU", healthy(container=DOCKER, shared_memory=Seen(64 << 20, "/proc/mounts")), PASS),
+    ("shared-memory-small", "enlarged", two_gpus(container=DOCKER, shared_memory=Seen(8 << 30, "/proc/mounts")), PASS),
+    ("shared-memory-small", "not readable", two_gpus(container=DOCKER, shared_memory=UNREADABLE), UNKNOWN),
     ("jax-plugin-mismatch", "plugin is newer", healthy(distributions=JAX), FAIL),
     (
         "jax-plugin-mismatch",
