@@ -24,18 +24,29 @@ def main() -> None:
         uv = [sys.executable, "-m", "uv"]
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder, "--clear"], check=True)
         python = python_of(folder)
-        subprocess.run([*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, str(ROOT)], check=True)
+        subprocess.run(
+            [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, str(ROOT)], check=True
+        )
         gpucheck = os.path.join(folder, "bin", "gpucheck")
         bare = [python, "-c", "pass"]
         ratio("gpucheck --help", [gpucheck, "--help"], "python -c pass", bare, "10")
         ratio("gpucheck doctor", [gpucheck, "doctor"], "python -c pass", bare, "10, without a GPU")
-        ratio("gpucheck.pyz doctor", [python, str(ROOT / "dist/gpucheck.pyz"), "doctor"], "python -c pass", bare, "none")
+        ratio(
+            "gpucheck.pyz doctor", [python, str(ROOT / "dist/gpucheck.pyz"), "doctor"], "python -c pass", bare, "none"
+        )
         torch = os.environ.get("GPU_CAPABLE_TORCH") or str(cache() / "torch")
         if not Path(python_of(torch)).exists():
             say_missing("doctor against torch.utils.collect_env", "run: ci/setup/torch.sh")
             return
         collect = [python_of(torch), "-m", "torch.utils.collect_env"]
-        ratio("gpucheck doctor, torch installed", [gpucheck, "doctor", "--python", torch], "torch.utils.collect_env", collect, "0.1", 5)
+        ratio(
+            "gpucheck doctor, torch installed",
+            [gpucheck, "doctor", "--python", torch],
+            "torch.utils.collect_env",
+            collect,
+            "0.1",
+            5,
+        )
 
 
 def cache() -> Path:

@@ -40,7 +40,9 @@ def rules() -> str:
             for line in rule.documentation.splitlines():
                 word, colon, rest = line.partition(": ")
                 known = colon and word in ("Confirm", "Remedy", "Reference")
-                lines += ["", f"**{word}:** {rest}"] if known and lines[-1] else [f"**{word}:** {rest}" if known else line]
+                lines += (
+                    ["", f"**{word}:** {rest}"] if known and lines[-1] else [f"**{word}:** {rest}" if known else line]
+                )
             if rule.follows:
                 lines += [
                     "",
