@@ -12,6 +12,7 @@ DEMO ?=
 ARGS ?=
 
 SOURCES := $(shell find gpucheck -type f -not -name '*.pyc' 2>/dev/null)
+WHEEL := dist/gpu_capable-$(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' gpucheck/__init__.py)-py3-none-any.whl
 
 .PHONY: help
 help: ## Show this list
@@ -54,13 +55,14 @@ lint: setup ## Check style and types
 	$(BIN)/mypy
 	$(BIN)/python -m ci.documentation --check
 	$(BIN)/python -m ci.matrix_yaml --check
+	$(BIN)/python -m ci.native --check
 
 .PHONY: bench
 bench: setup pyz ## Print each benchmark as a ratio against a named peer or limit
 	@for file in bench/*.py; do $(BIN)/python "$$file"; done
 
 .PHONY: images
-images: setup pyz ## Build the base images of base-images/matrix.toml with the Docker Engine, and test them
+images: setup pyz wheel ## Build the images of base-images/matrix.toml with the Docker Engine, and test them
 	$(BIN)/python -m ci.images build test $(ARGS)
 
 .PHONY: pyz
@@ -68,6 +70,13 @@ pyz: dist/gpucheck.pyz ## Build gpucheck as one file that runs with any Python 3
 
 dist/gpucheck.pyz: $(SOURCES) ci/pyz.py pyproject.toml | setup
 	$(BIN)/python -m ci.pyz $@
+
+.PHONY: wheel
+wheel: $(WHEEL) ## Build the wheel
+
+$(WHEEL): $(SOURCES) pyproject.toml README.md LICENSE | setup
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+	@touch $@
 
 .PHONY: package
 package: setup pyz ## Build the wheel, the sdist and gpucheck.pyz into dist
@@ -77,6 +86,14 @@ package: setup pyz ## Build the wheel, the sdist and gpucheck.pyz into dist
 docs: setup ## Write what is generated: docs/rules.md, docs/schema, base-images/matrix.yml
 	$(BIN)/python -m ci.documentation
 	$(BIN)/python -m ci.matrix_yaml
+
+.PHONY: knowledge
+knowledge: setup ## Derive rows of the knowledge base from artifacts again: make knowledge ARGS="--check torch"
+	$(BIN)/python -m ci.knowledge $(ARGS)
+
+.PHONY: native
+native: setup ## Build the libraries that watch driver calls, gpucheck/native/*.elf
+	$(BIN)/python -m ci.native
 
 .PHONY: clean
 clean: ## Remove what was built

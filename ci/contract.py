@@ -1,4 +1,4 @@
-"""What a base image promises, and whether a built one keeps it. Pure: from what the engine said to complaints."""
+"""What an image promises, and whether a built one keeps it. Pure: from what the engine said to complaints."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from typing import Any
 
 from ci.matrix import Image
 
-#: Kubernetes' runAsNonRoot accepts only a number.
-USER = "1000:1000"
+#: By family. Kubernetes' runAsNonRoot accepts only a number; the agent's is the one of helm/gpucheck.
+USERS = {"wheels": "1000:1000", "toolkit": "1000:1000", "agent": "65532:65532"}
 
 #: The parts of gpucheck's JSON that scripts rely on.
 REPORT_KEYS = ("schema", "command", "verdict", "root_causes", "findings", "outcomes", "snapshot")
 
 #: gpucheck's exit statuses that are answers: fine, problems, could not tell. A machine that builds images has no GPU.
 ANSWERS = (0, 1, 3)
+
+#: What is promised of the agent, the command (none: the image's own), and the one line that it ends with.
+AGENT = (
+    ("agent asks for its node", (), "gpucheck agent: no node name: "),
+    ("agent has its client", ("gpucheck", "agent", "--once", "--node", "nowhere"), "gpucheck agent: no cluster: "),
+)
 
 _GPU_ENVIRONMENT = {
     "NVIDIA_VISIBLE_DEVICES": "all",
@@ -63,16 +69,16 @@ def expect_labels(image: Image, version: str) -> dict[str, str]:
 
 def judge_configuration(image: Image, version: str, configuration: Mapping[str, object]) -> tuple[Check, ...]:
     """The user, the labels and the environment, from ``Config`` of ``docker image inspect``."""
-    user = configuration.get("User")
+    user, expected = configuration.get("User"), USERS[image.family]
     return (
-        Check("user", None if user == USER else f"the user is {user or 'root'!r}, not {USER}"),
+        Check("user", None if user == expected else f"the user is {user or 'root'!r}, not {expected}"),
         Check("labels", _compare_labels(expect_labels(image, version), configuration.get("Labels") or {})),
         Check("environment", _judge_environment(image, _read_environment(configuration.get("Env") or ()))),
     )
 
 
 def judge_libraries(paths: Iterable[str]) -> Check:
-    """No CUDA library among the files of a wheels image: the frameworks' wheels bring theirs."""
+    """No CUDA library among the files: the frameworks' wheels bring theirs, and the agent asks the node's."""
     found = sorted(path for path in paths if _CUDA_LIBRARY.fullmatch(path.rpartition("/")[2]))
     return Check("no CUDA library", f"the image has {', '.join(found)}" if found else None)
 
@@ -98,9 +104,19 @@ def judge_files(exit_status: int, stdout: str, stderr: str) -> Check:
     return Check("gpucheck agrees", f"it finds {', '.join(map(str, report['root_causes']))}" if wrong else None)
 
 
+def judge_agent(promise: str, beginning: str, exit_status: int, stdout: str, stderr: str) -> Check:
+    """The agent refuses to start, in one line with that beginning: from how far it comes we see what it has."""
+    kept = exit_status == 2 and not stdout and stderr.startswith(beginning) and stderr.count("\n") == 1
+    return Check(promise, None if kept else f"exit status {exit_status}: {_last_line(stderr)}")
+
+
+def _last_line(stderr: str) -> str:
+    return (stderr.strip().splitlines() or ["nothing on stderr"])[-1]
+
+
 def _read_report(exit_status: int, stdout: str, stderr: str) -> dict[str, Any] | str:
     """The report; or the complaint when it is none."""
-    said = (stderr.strip().splitlines() or ["nothing on stderr"])[-1]
+    said = _last_line(stderr)
     if exit_status not in ANSWERS:
         return f"exit status {exit_status}: {said}"
     try:

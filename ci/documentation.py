@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: docs/rules.md and docs/schema/report.json.
+"""Write the pages that are generated from the code: docs/rules.md, docs/schema/report.json and docs/schema/libs.json.
 
 ``python -m ci.documentation`` writes them; with ``--check`` it says which are out of date and exits with 1.
 """
@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from gpucheck.elf.resolution import Edge, How
 from gpucheck.facts import SCHEMA, Snapshot
 from gpucheck.finding import Severity, Status, Verdict
 from gpucheck.record import fields, is_record
@@ -90,6 +91,52 @@ def schema() -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def libs_schema() -> str:
+    """The JSON Schema of ``gpucheck libs --format json``."""
+    text, maybe, flag = {"type": "string"}, {"type": ["string", "null"]}, {"type": "boolean"}
+    hows = {"enum": list(get_args(How))}
+    candidate = closed(path=text, skipped=text, how=hows)
+    resolution = closed(
+        soname=text,
+        requester=maybe,
+        path=maybe,
+        how=hows,
+        owner=maybe,
+        edge={"enum": list(get_args(Edge))},
+        fatal=maybe,
+        candidates={"type": "array", "items": candidate},
+        considered={"type": "array", "items": text},
+        when=maybe,
+        required=flag,
+        source=maybe,
+    )
+    copy = closed(path=text, real=text, version=text, owner=text, kind=text, how={"enum": [*get_args(How), None]})
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck libs",
+        **closed(
+            schema={"const": SCHEMA},
+            target=closed(
+                kind={"enum": ["file", "name", "distribution", "environment"]}, name=text, path=maybe, interpreter=maybe
+            ),
+            linker=text,
+            resolutions={"type": "array", "items": resolution},
+            missing={"type": "array", "items": text},
+            lacks={
+                "type": "array",
+                "items": closed(requester=text, soname=maybe, path=maybe, version=maybe, symbol=maybe, message=text),
+            },
+            shadowed={"type": "array", "items": closed(soname=text, path=text, how=hows, by=maybe)},
+            libraries={
+                "type": "array",
+                "items": closed(soname=text, path=maybe, python=maybe, copies={"type": "array", "items": copy}),
+            },
+            unread={"type": "array", "items": text},
+        ),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
 def closed(**properties: Any) -> dict[str, Any]:
     """An object with just these properties, all required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
@@ -135,7 +182,7 @@ def describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{cls.__name__}"}
 
 
-PAGES = {"docs/rules.md": rules, "docs/schema/report.json": schema}
+PAGES = {"docs/rules.md": rules, "docs/schema/report.json": schema, "docs/schema/libs.json": libs_schema}
 
 
 def main() -> int:

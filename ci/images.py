@@ -1,4 +1,4 @@
-"""Builds the base images of the matrix with the Docker Engine and judges what was built.
+"""Builds the images of the matrix with the Docker Engine and judges what was built.
 
 python -m ci.images list          the rows and the images' full names
 python -m ci.images build test    what ``make images`` does
@@ -17,15 +17,27 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
-from ci.contract import Check, judge_configuration, judge_doctor, judge_files, judge_libraries, judge_python
+from ci.contract import (
+    AGENT,
+    Check,
+    judge_agent,
+    judge_configuration,
+    judge_doctor,
+    judge_files,
+    judge_libraries,
+    judge_python,
+)
 from ci.engine import Engine, EngineError, find_engine
-from ci.matrix import Image, MatrixError, load
+from ci.matrix import BASES, Image, MatrixError, load
 from gpucheck import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Made by ``make pyz``; every image carries it.
+#: Made by ``make pyz``; the base images carry it.
 PYZ = Path("dist/gpucheck.pyz")
+
+#: Made by ``make wheel``; it is installed into the agent's image.
+WHEEL = Path(f"dist/gpu_capable-{__version__}-py3-none-any.whl")
 
 #: Taken over from the environment, where set, by name: their values stay out of our command lines. Docker predefines
 #: the proxies (https://docs.docker.com/build/building/variables/#proxy-arguments), the index is pip's own variable.
@@ -44,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         named = {matrix.reference(row, __version__, options.tag_prefix): row for row in matrix.select(options.only)}
         ca = _find_ca(options.ca)
         engine = find_engine() if set(options.actions) != {"list"} else None
-        if "build" in options.actions and not (ROOT / PYZ).is_file():
-            raise EngineError(f"{PYZ} is missing; make it first: make pyz")
+        for row in named.values() if "build" in options.actions else ():
+            carried, target = (PYZ, "pyz") if row.family in BASES else (WHEEL, "wheel")
+            if not (ROOT / carried).is_file():
+                raise EngineError(f"{carried} is missing; make it first: make {target}")
     except (MatrixError, EngineError) as error:
         print(f"images: {error}", file=sys.stderr)
         return 2
@@ -108,8 +122,15 @@ def judge(engine: Engine, image: Image, name: str) -> tuple[Check, ...]:
         *judge_configuration(image, __version__, configuration),
         judge_python(image, python.returncode, python.stdout),
         judge_doctor(doctor.returncode, doctor.stdout, doctor.stderr),
+        *(_judge_agent(engine, name) if image.family == "agent" else ()),
         *_judge_exported(engine, image, name, configuration.get("Env") or ()),
     )
+
+
+def _judge_agent(engine: Engine, name: str) -> Iterator[Check]:
+    for promise, command, beginning in AGENT:
+        ran = engine.run("run", *CONFINED, name, *command)
+        yield judge_agent(promise, beginning, ran.returncode, ran.stdout, ran.stderr)
 
 
 def _judge_exported(engine: Engine, image: Image, name: str, env: Sequence[str]) -> Iterator[Check]:
@@ -119,8 +140,10 @@ def _judge_exported(engine: Engine, image: Image, name: str, env: Sequence[str])
         except EngineError as error:
             yield Check("files", str(error))
             return
-        if image.family == "wheels":
+        if image.family != "toolkit":
             yield judge_libraries(paths)
+        if image.family not in BASES:
+            return
         given = [part for entry in env for part in ("--env", entry)]
         # The pyz that the image carries, under this Python: the host needs nothing installed.
         asked = subprocess.run(
@@ -133,7 +156,7 @@ def _judge_exported(engine: Engine, image: Image, name: str, env: Sequence[str])
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ci.images", description="Build and judge the base images.")
+    parser = argparse.ArgumentParser(prog="python -m ci.images", description="Build and judge the images.")
     parser.add_argument("actions", nargs="+", choices=("list", "build", "test"), metavar="list|build|test")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this row alone; repeatable")
     parser.add_argument("--upstream", metavar="REF", help="build on this image instead of the rows' own")

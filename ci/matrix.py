@@ -1,4 +1,4 @@
-"""The list of base images, ``base-images/matrix.toml``, as typed and checked rows."""
+"""The list of images, ``base-images/matrix.toml``, as typed and checked rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-#: wheels: the image has no CUDA library, the frameworks' wheels bring them; toolkit: the image has them.
-FAMILIES = ("wheels", "toolkit")
+#: What projects are built on. wheels: the image has no CUDA library, the frameworks' wheels bring them; toolkit: the image has them.
+BASES = ("wheels", "toolkit")
+#: agent: gpucheck with its Kubernetes client, for the DaemonSet; no project is built on it.
+FAMILIES = (*BASES, "agent")
 
 SCHEMA = 1
 
@@ -36,7 +38,7 @@ class MatrixError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One row: a base image."""
+    """One row: an image."""
 
     name: str
     title: str

@@ -1,5 +1,7 @@
 """Writes ``base-images/matrix.yml`` from ``matrix.toml``, because Copier's Jinja reads YAML and no TOML.
 
+It has the images that a project can be built on, and no other.
+
 python -m ci.matrix_yaml            writes the file
 python -m ci.matrix_yaml --check    exit code 1 when the file is not what would be written
 """
@@ -12,6 +14,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from ci.matrix import BASES
 from gpucheck import __version__
 
 if sys.version_info >= (3, 11):
@@ -25,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def render(matrix: str, version: str) -> str:
     """A matrix as YAML text, from its TOML text; ``version`` is the images' tag. TOMLDecodeError for no TOML."""
     document = tomllib.loads(matrix)
-    rows = document.pop("image")
+    rows = [row for row in document.pop("image") if row["family"] in BASES]
     lines = ["# Made from matrix.toml by `python -m ci.matrix_yaml`; do not edit."]
     lines += [f"{key}: {_show(value)}" for key, value in document.items()]
     lines += [f"version: {_show(version)}", "image:"]

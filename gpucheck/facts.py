@@ -236,8 +236,6 @@ class Gpu:
     """Uncorrected, volatile."""
     remap_pending: bool | None = None
     remap_failed: bool | None = None
-    fabric: int | None = None
-    """nvmlGpuFabricState_t."""
 
 
 @dataclass(frozen=True, slots=True)

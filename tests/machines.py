@@ -110,13 +110,18 @@ def answers(
 
 
 def nvml_answers(
-    code: int = 0, *, driver: str = "580.95.05", gpus: tuple[Gpu, ...] = (), trouble: str = ""
+    code: int = 0,
+    *,
+    driver: str = "580.95.05",
+    gpus: tuple[Gpu, ...] = (),
+    trouble: str = "",
+    also: tuple[str, int] | None = None,
 ) -> Seen[Nvml]:
     """What NVML answered."""
     return Seen(
         Nvml(
             f"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.{driver}",
-            (Call("nvmlInit_v2", code),),
+            (Call("nvmlInit_v2", code), *([Call(*also)] if also else [])),
             DriverVersion.parse(driver) if code == 0 else None,
             CudaVersion(13, 0) if code == 0 else None,
             gpus,

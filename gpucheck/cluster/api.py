@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -83,7 +84,10 @@ class Cluster:
             ) from None
         except OSError as error:
             raise NoCluster(f"no cluster: {error.filename}: {error.strerror}") from None
-        self._nodes: Any = client.CoreV1Api(client.ApiClient(settings))
+        connection = client.ApiClient(settings)
+        if settings.verify_ssl:
+            _accept_old_authority(connection.rest_client.pool_manager.connection_pool_kw)
+        self._nodes: Any = client.CoreV1Api(connection)
         self._server = settings.host
 
     def read(self, name: str) -> Mapping[str, Any]:
@@ -112,6 +116,21 @@ class Cluster:
         if code >= 300:
             raise NotPublished(f"{self._server} refused to {what} {name} ({code}): {_complaint(data)}")
         return json.loads(data)
+
+
+def _accept_old_authority(options: dict[str, Any]) -> None:
+    """Check the server's certificate and name, but not which extensions the CA's own certificate has.
+
+    Python 3.13 asks for those of RFC 5280 by default. The CAs of older EKS and MicroK8s clusters lack them, and kubectl
+    takes these: kubernetes-client/python#2394, https://docs.python.org/3/library/ssl.html#ssl.create_default_context
+    """
+    from urllib3.util import create_urllib3_context
+
+    context = create_urllib3_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not (options.get("ca_certs") or options.get("ca_cert_data")):
+        context.load_default_certs()
+    options["ssl_context"] = context
 
 
 def _complaint(data: str | bytes) -> str:

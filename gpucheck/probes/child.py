@@ -76,7 +76,9 @@ def ask_cuda(task: dict[str, str]) -> None:
         name = ctypes.create_string_buffer(256)
         call(library, "cuDeviceGetName", name, 256, device)
         uuid = ctypes.create_string_buffer(16)
-        call(library, "cuDeviceGetUuid", uuid, device)
+        # _v2, where there is one, gives the UUID of the MIG instance instead of its GPU's.
+        if call(library, "cuDeviceGetUuid_v2", uuid, device) is None:
+            call(library, "cuDeviceGetUuid", uuid, device)
         memory = ctypes.c_size_t(0)
         call(library, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
         # CUdevice_attribute in cuda.h: COMPUTE_CAPABILITY_MAJOR is 75, _MINOR is 76.

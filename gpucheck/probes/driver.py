@@ -136,7 +136,7 @@ def nvml(interview: Interview) -> Seen[Nvml] | Unseen:
     driver = answer.fact("driver")
     found = Nvml(
         library,
-        tuple(call for call in answer.calls if call.name == "nvmlInit_v2" or call.code == GPU_IS_LOST),
+        tuple(call for call in answer.calls if call.name == "nvmlInit_v2" or call.code in BROKEN),
         DriverVersion.parse(driver) if isinstance(driver, str) else None,
         answer.version("cuda"),
         _gpus(answer),
@@ -145,8 +145,8 @@ def nvml(interview: Interview) -> Seen[Nvml] | Unseen:
     return Seen(found, f"calls to {library} in a child process")
 
 
-#: NVML_ERROR_GPU_IS_LOST in nvml.h.
-GPU_IS_LOST = 15
+#: NVML_ERROR_GPU_IS_LOST and NVML_ERROR_RESET_REQUIRED in nvml.h: kept, whichever call they came from.
+BROKEN = (15, 16)
 
 
 def runtime(library: Library, interview: Interview, from_file: CudaVersion | None) -> Runtime:

@@ -8,6 +8,7 @@ from typing import Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError, find, read_elf
+from gpucheck.elf.resolution import considered
 from gpucheck.elf.sections import read_forward_compatibility
 from gpucheck.facts import Choice, Compat, Distributed, Library, Python
 from gpucheck.system import System
@@ -23,8 +24,7 @@ def choice(system: System, soname: str) -> Choice:
         found = find(system, soname)
     except (ElfError, OSError) as error:
         return Choice(soname, None, "unknown", (str(error),))
-    considered = tuple(f"{candidate.path}: {candidate.skipped}" for candidate in found.candidates if candidate.skipped)
-    return Choice(soname, found.path, found.how, considered)
+    return Choice(soname, found.path, found.how, considered(found))
 
 
 def folders(system: System, variable: str) -> tuple[str, ...]:

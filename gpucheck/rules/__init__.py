@@ -24,8 +24,10 @@ from gpucheck.rules.environment import (
 from gpucheck.rules.frameworks import framework_is_cpu_build, gpu_not_covered_by_build, jax_plugin_mismatch
 from gpucheck.rules.hardware import (
     compute_mode_exclusive,
+    cuda_sees_fewer_gpus,
     gpu_held_by_other_driver,
     gpu_lost,
+    gpu_memory_full,
     gpu_needs_reset,
     mig_without_instances,
     no_gpu,
@@ -75,6 +77,8 @@ RULES: tuple[Rule, ...] = (
     gpu_held_by_other_driver,
     compute_mode_exclusive,
     mig_without_instances,
+    gpu_memory_full,
+    cuda_sees_fewer_gpus,
     # kernel driver
     kernel_module_not_built,
     kernel_module_unsigned,

@@ -87,7 +87,16 @@ def gpu_needs_reset(snapshot: Snapshot) -> Iterator[Complaint]:
     replace the GPU.
     Reference: https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/index.html
     """
-    gpus = need(snapshot.nvml).gpus
+    answer = need(snapshot.nvml)
+    gpus = answer.gpus
+    if waiting := [call for call in answer.calls if call.code == 16]:
+        yield Complaint(
+            Severity.ERROR,
+            "A GPU needs a reset",
+            "NVML refuses to speak of it until then.",
+            tuple(Evidence(reading.spell(call), "NVML") for call in waiting),
+            "Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset (or reboot)",
+        )
     for gpu in gpus:
         facts = []
         if gpu.remap_failed:
@@ -216,4 +225,58 @@ def mig_without_instances(snapshot: Snapshot) -> Iterator[Complaint]:
         ),
         "sudo nvidia-smi mig -cgi 0 -C (one instance of the whole GPU), or switch MIG off: sudo nvidia-smi -mig 0",
         decisive=True,
+    )
+
+
+@rule(Layer.HARDWARE)
+def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The GPU is reached, but has no memory left for another process: creating a context fails with 2.
+
+    A context alone takes some hundred megabytes. Another process, or one that was not ended, holds the memory.
+
+    Confirm: `nvidia-smi` lists the processes and the memory in use.
+    Remedy: end the process that holds it, or choose another GPU with CUDA_VISIBLE_DEVICES.
+    Reference: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html (CUDA_ERROR_OUT_OF_MEMORY)
+    """
+    if reading.cuda_code(snapshot, "cuDevicePrimaryCtxRetain") != 2:
+        need(snapshot.cuda)
+        return
+    busy = [gpu for gpu in reading.answering_gpus(snapshot) if gpu.processes]
+    yield Complaint(
+        Severity.ERROR,
+        "The GPU has no memory left for another process",
+        "Other processes hold it.",
+        (
+            Evidence("cuDevicePrimaryCtxRetain = 2 (CUDA_ERROR_OUT_OF_MEMORY)", "a call in a child process"),
+            *(Evidence(f"GPU {gpu.index}: {gpu.processes} compute processes", "NVML") for gpu in busy),
+        ),
+        "Look at nvidia-smi and end the process that holds the memory, or choose another GPU with CUDA_VISIBLE_DEVICES",
+        decisive=True,
+    )
+
+
+@rule(Layer.HARDWARE, follows=("gpu-lost", "gpu-needs-reset", "visible-devices-hides-gpus"))
+def cuda_sees_fewer_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA lists fewer GPUs than NVML, though nothing was asked to hide any.
+
+    One GPU's node may be missing or forbidden here, or CUDA may not be able to use it: held by another virtual machine's
+    driver, in an error state, or too old for the driver's CUDA. With MIG the counts differ by design.
+
+    Confirm: `nvidia-smi -L` against `python -c "import torch; print(torch.cuda.device_count())"`.
+    Remedy: look at the nodes (`ls -l /dev/nvidia*`) and at the kernel log for the GPU that is missing.
+    Reference: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
+    """
+    cuda, nvml = need(snapshot.cuda), need(snapshot.nvml)
+    if not cuda.gpus or cuda.trouble or nvml.trouble or snapshot.variable("CUDA_VISIBLE_DEVICES") is not None:
+        return
+    if len(cuda.gpus) >= len(nvml.gpus) or any(gpu.mig for gpu in nvml.gpus):
+        return
+    known = {gpu.uuid for gpu in cuda.gpus}
+    hidden = [gpu for gpu in nvml.gpus if gpu.uuid not in known]
+    yield Complaint(
+        Severity.WARNING,
+        f"CUDA lists {len(cuda.gpus)} of the {len(nvml.gpus)} GPUs that NVML lists",
+        "CUDA_VISIBLE_DEVICES is not set, so CUDA itself cannot use the others.",
+        tuple(Evidence(f"GPU {gpu.index} ({gpu.name}, {gpu.uuid}) is not among CUDA's", "NVML") for gpu in hidden),
+        "Look at ls -l /dev/nvidia* and at: sudo dmesg | grep -iE 'nvrm|xid'",
     )

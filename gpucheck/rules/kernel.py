@@ -157,7 +157,11 @@ def driver_version_mismatch(snapshot: Snapshot) -> Iterator[Complaint]:
         for library in loaded
         if (version := DriverVersion.parse(library.version)) is not None and version != module.version
     ]
-    if not others and reading.nvml_code(snapshot) != 18:
+    refused = reading.nvml_code(snapshot) == 18 or (
+        # Of a cuda-compat library, 803 says something else: see cuda-compat-refused.
+        reading.cuda_code(snapshot) == 803 and not any(copy.kind == "compat" for copy in taken if copy)
+    )
+    if not others and not refused:
         return
     broken = reading.nvml_code(snapshot) == 18 or not reading.reached(snapshot)
     newer = others and (DriverVersion.parse(others[0].version) or module.version) > module.version
@@ -218,7 +222,7 @@ def hmm_breaks_cuda(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.KERNEL)
+@rule(Layer.KERNEL, follows=("gpu-lost", "gpu-needs-reset"))
 def uvm_not_working(snapshot: Snapshot) -> Iterator[Complaint]:
     """nvidia_uvm is missing or lost its state: NVML works, cuInit does not.
 

@@ -188,7 +188,7 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
 @rule(
     Layer.RUNTIME,
     follows=(
-        "driver-too-old", "visible-devices-hides-gpus", "compute-mode-exclusive", "mig-without-instances", "mps-unreachable", "libcuda-is-stub", "cuda-compat-refused", "libcuda-off-loader-path",
+        "driver-too-old", "visible-devices-hides-gpus", "compute-mode-exclusive", "gpu-memory-full", "mig-without-instances", "mps-unreachable", "libcuda-is-stub", "cuda-compat-refused", "libcuda-off-loader-path",
         "libcuda-unloadable", "driver-version-mismatch", "fabric-not-ready", "hmm-breaks-cuda", "uvm-not-working",
         "wsl-libcuda-shadowed", *BELOW, "device-node-missing", "device-permission-denied", "device-refused-by-cgroup",
         "device-without-driver", "compute-capability-not-granted", "libcuda-missing", "driver-does-not-answer", "gpu-unreached",

@@ -170,13 +170,15 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
     Reference: https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
     """
     library = reading.chosen_libcuda(snapshot)
-    if library is None or library.kind != "compat":
+    # The code alone tells that the library is one for forward compatibility, wherever it lies.
+    if reading.cuda_code(snapshot) != 804 and (library is None or library.kind != "compat"):
         _comes_from_host(snapshot)
         return
     module = need(snapshot.kernel.driver).version
     code = reading.cuda_code(snapshot)
-    note = next((note for note in snapshot.compat if note.path in (library.path, library.real)), None)
-    own = DriverVersion.parse(library.version)
+    places = (library.path, library.real) if library else ()
+    note = next((note for note in snapshot.compat if note.path in places), None)
+    own = DriverVersion.parse(library.version) if library else None
     reasons = []
     if own is not None and own < module:
         reasons.append(f"it is older ({own}) than the host's driver ({module})")
@@ -309,7 +311,7 @@ def driver_does_not_answer(snapshot: Snapshot) -> Iterator[Complaint]:
         *BELOW, "gpu-lost", "gpu-needs-reset", "driver-version-mismatch", "hmm-breaks-cuda", "uvm-not-working", "fabric-not-ready",
         "compute-capability-not-granted", "device-node-missing", "device-permission-denied", "device-refused-by-cgroup",
         "device-without-driver", "libcuda-off-loader-path", "libcuda-is-stub", "wsl-libcuda-shadowed", "cuda-compat-refused",
-        "libcuda-unloadable", "libcuda-missing", "driver-does-not-answer", "visible-devices-hides-gpus", "compute-mode-exclusive", "mig-without-instances", "mps-unreachable",
+        "libcuda-unloadable", "libcuda-missing", "driver-does-not-answer", "visible-devices-hides-gpus", "compute-mode-exclusive", "gpu-memory-full", "mig-without-instances", "mps-unreachable",
     ),
 )  # fmt: skip
 def gpu_unreached(snapshot: Snapshot) -> Iterator[Complaint]:

@@ -10,16 +10,21 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.cluster.control_plane import SCRIPT, Binaries, ControlPlane
+from tests.images.conftest import engine, images, once, pyz, upstream
 from tests.needs import missing
+
+#: Of the images' tests too: the agent's image is run here.
+__all__ = ["engine", "images", "once", "pyz", "upstream"]
 
 NAMESPACE = "gpu-system"
 ACCOUNT = "gpucheck"
-IMAGE = "registry.example.com/gpu/python-cpu"
+IMAGE = "registry.example.com/gpu-capable/agent"
 
 
 @pytest.fixture(scope="session")
@@ -59,13 +64,17 @@ class Agent:
     node: str
     kubeconfig: Path
 
+    @property
+    def config(self) -> Any:
+        """What the kubeconfig says: one cluster, one user with a token."""
+        return json.loads(self.kubeconfig.read_text())
+
     def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.cluster.kubectl(*arguments, kubeconfig=self.kubeconfig)
 
     def patch(self, path: str, kind: str, body: str) -> tuple[int, str]:
         """The status and the body of the API server's answer."""
-        config = json.loads(self.kubeconfig.read_text())
-        (cluster,), (user,) = config["clusters"], config["users"]
+        (cluster,), (user,) = self.config["clusters"], self.config["users"]
         request = urllib.request.Request(
             cluster["cluster"]["server"] + path,
             data=body.encode(),

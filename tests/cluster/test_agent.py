@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -176,8 +175,7 @@ def test_this_machine_is_published_as_it_is(agent: Agent) -> None:
 
 def test_in_a_pod_the_mounted_token_is_used(agent: Agent, node_root: Path, tmp_path: Path) -> None:
     """The files that a kubelet mounts are at a fixed place, so the agent runs in a mount namespace that has them there."""
-    config = json.loads(agent.kubeconfig.read_text())
-    (cluster,), (user,) = config["clusters"], config["users"]
+    (cluster,), (user,) = agent.config["clusters"], agent.config["users"]
     account = tmp_path / "run/secrets/kubernetes.io/serviceaccount"
     account.mkdir(parents=True)
     (account / "token").write_text(user["user"]["token"])

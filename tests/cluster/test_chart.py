@@ -127,8 +127,8 @@ def test_images_are_named_by_tag_or_digest(binaries: Binaries) -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({}, "image.repository is not set: name the image that carries gpucheck, for example"
-             " --set image.repository=registry.example.com/gpu/python-cpu"),
+        ({}, "image.repository is not set: push gpu-capable/agent (make images ARGS='--only agent' builds it)"
+             " and name it, for example --set image.repository=registry.example.com/gpu-capable/agent"),
         ({"imge": {}}, "at '': additional properties 'imge' not allowed"),
         ({"image": {"repo": "x"}}, "at '/image': additional properties 'repo' not allowed"),
         ({"image": {"digest": "latest"}}, "at '/image/digest': 'latest' does not match pattern '^$|^sha256:[0-9a-f]{64}$'"),

@@ -67,10 +67,10 @@ def upstream(engine: Engine, once: Once) -> str:
 
 @pytest.fixture(scope="session")
 def pyz(once: Once) -> Path:
-    """gpucheck as one file, of the present source."""
+    """gpucheck as one file, of the present source; and its wheel is beside it."""
 
     def make() -> str:
-        done = subprocess.run(["make", "-C", str(ROOT), "pyz"], capture_output=True, text=True, check=False)
+        done = subprocess.run(["make", "-C", str(ROOT), "pyz", "wheel"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return str(ROOT / "dist" / "gpucheck.pyz")
 

@@ -22,7 +22,7 @@ import pytest
 from ci.contract import REPORT_KEYS
 from ci.engine import Engine
 from ci.images import build_arguments
-from ci.matrix import load
+from ci.matrix import BASES, load
 from gpucheck import __version__
 from tests.images.conftest import PREFIX, ROOT
 from tests.needs import missing
@@ -33,9 +33,12 @@ INDEX = "index.test"
 
 ROWS = {image.name: image for image in load(ROOT / "base-images", date.today()).images}
 
-BOTH = {
+#: Of the rows that projects are built on.
+PROMISES = ["user", "labels", "environment", "python", "gpucheck answers", "no CUDA library", "gpucheck agrees"]
+OF_THE_AGENT = [*PROMISES[:5], "agent asks for its node", "agent has its client", "no CUDA library"]
+
+COMMON = {
     "gpu-capable.schema": "1",
-    "gpu-capable.family": "wheels",
     "gpu-capable.version": __version__,
     "gpu-capable.python": "3.13",
     "gpu-capable.eol": "2028-08-09",
@@ -59,8 +62,11 @@ def test_every_promise_is_kept(images: dict[str, str]) -> None:
         text=True,
         check=False,
     )
-    promises = ["user", "labels", "environment", "python", "gpucheck answers", "no CUDA library", "gpucheck agrees"]
-    rows = [f"{name}  {promise} kept" for name in images.values() for promise in promises]
+    rows = [
+        f"{image}  {promise} kept"
+        for name, image in images.items()
+        for promise in (PROMISES if ROWS[name].family in BASES else OF_THE_AGENT)
+    ]
     assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
         "image promise result",
         *(" ".join(row.split()) for row in rows),
@@ -74,20 +80,30 @@ def test_the_labels_are_the_gpu_contract(engine: Engine, images: dict[str, str])
         assert found.pop("org.opencontainers.image.revision") not in ("", "notset")
     assert labels == {
         "cpu": {
-            **BOTH,
+            **COMMON,
             "gpu-capable.name": "cpu",
+            "gpu-capable.family": "wheels",
             "gpu-capable.gpu": "false",
             "org.opencontainers.image.title": "gpu-capable cpu",
             "org.opencontainers.image.description": "CPU only, Python 3.13",
         },
         "cuda13": {
-            **BOTH,
+            **COMMON,
             "gpu-capable.name": "cuda13",
+            "gpu-capable.family": "wheels",
             "gpu-capable.gpu": "true",
             "gpu-capable.cuda": "13",
             "gpu-capable.driver-floor": "580.65.06",
             "org.opencontainers.image.title": "gpu-capable cuda13",
             "org.opencontainers.image.description": "CUDA 13 from wheels, Python 3.13",
+        },
+        "agent": {
+            **COMMON,
+            "gpu-capable.name": "agent",
+            "gpu-capable.family": "agent",
+            "gpu-capable.gpu": "false",
+            "org.opencontainers.image.title": "gpu-capable agent",
+            "org.opencontainers.image.description": "The node agent of helm/gpucheck",
         },
     }
 
@@ -96,6 +112,7 @@ def test_the_environment(engine: Engine, images: dict[str, str]) -> None:
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     uv = {"UV_PYTHON_DOWNLOADS=never", "UV_LINK_MODE=copy"}
     assert set(inspect(engine, images["cpu"])["Env"]) == {path, *uv}
+    assert inspect(engine, images["agent"])["Env"] == [path]
     assert set(inspect(engine, images["cuda13"])["Env"]) == {
         f"{path}:/usr/local/nvidia/bin",
         *uv,
@@ -121,7 +138,7 @@ def test_gpucheck_answers_inside(engine: Engine, images: dict[str, str], row: st
     assert not [outcome for outcome in report["outcomes"] if outcome["status"] == "crash"]
 
 
-@pytest.mark.parametrize("row", list(ROWS))
+@pytest.mark.parametrize("row", [name for name, image in ROWS.items() if image.family == "wheels"])
 def test_a_user_s_environment_is_made_without_a_network(engine: Engine, images: dict[str, str], row: str) -> None:
     code = "import os, sys; print(os.getuid(), os.getcwd(), sys.version_info[:2])"
     script = f"uv venv --quiet .venv && .venv/bin/python -c '{code}'"
@@ -150,33 +167,67 @@ def test_a_driver_that_gke_mounts_is_found(engine: Engine, images: dict[str, str
     assert load_driver("--env=LD_LIBRARY_PATH=/nonexistent") == without
 
 
-def test_a_forgotten_build_argument_fails(engine: Engine, upstream: str, pyz: Path) -> None:
-    done = build(engine, [str(ROOT), "--file", str(ROOT / "base-images/images/wheels/Dockerfile")])
+def test_the_agent_s_image_has_its_pins_and_no_installer(engine: Engine, images: dict[str, str]) -> None:
+    code = (
+        "import importlib.metadata, importlib.util\n"
+        "assert not importlib.util.find_spec('pip')\n"
+        "for found in importlib.metadata.distributions():\n"
+        "    print(found.metadata['Name'].lower().replace('_', '-'), found.version, sep='==')\n"
+    )
+    done = engine.run("run", "--rm", "--network=none", images["agent"], "/opt/gpucheck/bin/python", "-c", code)
+    assert done.returncode == 0, done.stderr
+    lines = (ROOT / "base-images/images/agent/requirements.txt").read_text().splitlines()
+    pins = {line.split()[0] for line in lines if line and line[0] not in " #"}
+    assert set(done.stdout.split()) == {*pins, f"gpu-capable=={__version__}"}
+    which = "command -v pip pip3 uv ensurepip; exit 0"
+    assert engine.run("run", "--rm", "--network=none", images["agent"], "sh", "-c", which).stdout == ""
+
+
+def test_the_agent_s_pins_are_what_pyproject_asks_for(tmp_path: Path) -> None:
+    """uv keeps the pins that it finds in its output file, and changes those that no longer do."""
+    file = ROOT / "base-images/images/agent/requirements.txt"
+    command = file.read_text().splitlines()[1].removeprefix("#    uv ").split()
+    assert command[-1] == str(file.relative_to(ROOT))
+    copy = tmp_path / file.name
+    shutil.copy(file, copy)
+    uv = os.path.join(os.path.dirname(sys.executable), "uv")
+    done = subprocess.run([uv, *command[:-1], copy], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert copy.read_text().splitlines()[2:] == file.read_text().splitlines()[2:], f"run: uv {' '.join(command)}"
+
+
+@pytest.mark.parametrize("directory", sorted({row.directory for row in ROWS.values()}))
+def test_a_forgotten_build_argument_fails(engine: Engine, upstream: str, pyz: Path, directory: str) -> None:
+    done = build(engine, [str(ROOT), "--file", str(ROOT / f"base-images/images/{directory}/Dockerfile")])
     assert done.returncode != 0
     assert "notset" in done.stderr
 
 
-def test_a_python_that_is_not_the_row_s_fails(engine: Engine, images: dict[str, str], upstream: str) -> None:
-    arguments = build_arguments(ROWS["cpu"], f"{PREFIX}/wrong-python", upstream, None)
+@pytest.mark.parametrize("row", ["cpu", "agent"])
+def test_a_python_that_is_not_the_row_s_fails(engine: Engine, images: dict[str, str], upstream: str, row: str) -> None:
+    arguments = build_arguments(ROWS[row], f"{PREFIX}/wrong-python", upstream, None)
     arguments[arguments.index("PYTHON=3.13")] = "PYTHON=3.12"
     done = build(engine, arguments)
     assert done.returncode != 0
     assert "the upstream's python3 is 3.13, not 3.12" in done.stderr
 
 
-def test_a_build_behind_a_private_ca(engine: Engine, images: dict[str, str], upstream: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", ["cpu", "agent"])
+def test_a_build_behind_a_private_ca(
+    engine: Engine, images: dict[str, str], upstream: str, tmp_path: Path, row: str
+) -> None:
     """An index whose certificate only our own CA vouches for: refused without the secret, and nothing of it is kept."""
     gateway = find_gateway(engine, images["cpu"])
     ca = make_certificates(tmp_path)
     marker = "gpu-capable-private-ca"
     ca.write_text(f"# {marker}\n{ca.read_text()}")
     with serve_index(gateway, tmp_path) as index:
-        name = f"{PREFIX}/behind-a-ca"
+        name = f"{PREFIX}/{row}-behind-a-ca"
         arguments = ["--add-host", f"{INDEX}:{gateway}", "--build-arg", f"PIP_INDEX_URL={index}"]
-        refused = build(engine, [*arguments, *build_arguments(ROWS["cpu"], name, upstream, None)])
+        refused = build(engine, [*arguments, *build_arguments(ROWS[row], name, upstream, None)])
         assert refused.returncode != 0
         assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
-        built = build(engine, [*arguments, *build_arguments(ROWS["cpu"], name, upstream, ca)])
+        built = build(engine, [*arguments, *build_arguments(ROWS[row], name, upstream, ca)])
         assert built.returncode == 0, built.stderr
     saved = tmp_path / "saved.tar"
     assert engine.run("save", "--output", str(saved), name).returncode == 0

@@ -38,7 +38,7 @@ def test_list() -> None:
 @pytest.mark.parametrize(
     ("arguments", "env", "message"),
     [
-        (["list", "--only", "cuda99"], {}, 'there is no image "cuda99"; the matrix has: cpu, cuda13'),
+        (["list", "--only", "cuda99"], {}, 'there is no image "cuda99"; the matrix has: cpu, cuda13, agent'),
         (["build", "--ca", "no.pem"], {}, "the CA bundle no.pem is no file; name one with --ca"),
         (["build"], {"SSL_CERT_FILE": "gone.pem"}, "the CA bundle gone.pem is no file; name one with --ca"),
         (

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from ci.contract import (
+    AGENT,
+    Check,
     expect_labels,
+    judge_agent,
     judge_configuration,
     judge_doctor,
     judge_files,
@@ -44,6 +48,8 @@ CUDA = Image(
     cuda="13",
     driver_floor=DriverVersion("580.65.06"),
 )
+NODE_AGENT = replace(CPU, name="agent", title="The node agent", family="agent", directory="agent")
+USERS = {"wheels": "1000:1000", "agent": "65532:65532"}
 PATH = "PATH=/usr/bin:/bin"
 GPU_ENV = (
     "NVIDIA_VISIBLE_DEVICES=all",
@@ -63,11 +69,11 @@ REPORT = {
 
 def judge(image: Image, **changed: object) -> dict[str, str | None]:
     env = [PATH, *GPU_ENV] if image.gpu else [PATH]
-    good: dict[str, object] = {"User": "1000:1000", "Labels": expect_labels(image, "0.1.0"), "Env": env}
+    good: dict[str, object] = {"User": USERS[image.family], "Labels": expect_labels(image, "0.1.0"), "Env": env}
     return {check.promise: check.complaint for check in judge_configuration(image, "0.1.0", {**good, **changed})}
 
 
-@pytest.mark.parametrize("image", [CPU, CUDA], ids=lambda image: image.name)
+@pytest.mark.parametrize("image", [CPU, CUDA, NODE_AGENT], ids=lambda image: image.name)
 def test_a_good_configuration(image: Image) -> None:
     assert judge(image) == {"user": None, "labels": None, "environment": None}
 
@@ -75,6 +81,10 @@ def test_a_good_configuration(image: Image) -> None:
 @pytest.mark.parametrize(("user", "said"), [("", "root"), ("app", "app"), ("0:0", "0:0")])
 def test_the_user_is_a_number_and_not_root(user: str, said: str) -> None:
     assert judge(CPU, User=user)["user"] == f"the user is '{said}', not 1000:1000"
+
+
+def test_the_agent_s_user_is_the_chart_s() -> None:
+    assert judge(NODE_AGENT, User="1000:1000")["user"] == "the user is '1000:1000', not 65532:65532"
 
 
 def test_labels() -> None:
@@ -164,3 +174,21 @@ def test_a_fault_among_the_files_breaks_a_promise_and_one_of_the_machine_does_no
     said = json.dumps({**REPORT, "verdict": "incompatible", "root_causes": ["libcuda-is-stub"]})
     assert judge_files(1, said, "").complaint == "it finds libcuda-is-stub"
     assert judge_doctor(1, said, "").complaint is None
+
+
+@pytest.mark.parametrize("promise", AGENT, ids=lambda promise: promise[0])
+def test_how_far_the_agent_comes(promise: tuple[str, tuple[str, ...], str]) -> None:
+    name, _, beginning = promise
+    line = f"{beginning}do this\n"
+    assert judge_agent(name, beginning, 2, "", line) == Check(name, None)
+    for answer, complaint in {
+        (0, "", line): f"exit status 0: {line.strip()}",
+        (2, "published", line): f"exit status 2: {line.strip()}",
+        (2, "", f"Traceback\n{line}"): f"exit status 2: {line.strip()}",
+        (2, "", f"{line}more\n"): "exit status 2: more",
+        (127, "", ""): "exit status 127: nothing on stderr",
+        (2, "", "gpucheck agent: the Kubernetes client is not installed: pip install x\n"): (
+            "exit status 2: gpucheck agent: the Kubernetes client is not installed: pip install x"
+        ),
+    }.items():
+        assert judge_agent(name, beginning, *answer).complaint == complaint

@@ -71,8 +71,10 @@ def test_the_model_refuses_what_jenkins_would(tmp_path: Path) -> None:
         ("    agent none\n", ""): "pipeline: 'agent' is missing",
         ("axes {", "axess {"): "stage 'images': matrix: unknown 'axess'",
         ("name 'IMAGE'", ""): "stage 'images': matrix: axis: 'name' is missing",
-        ("values 'cpu', 'cuda13'", "values IMAGES"): "stage 'images': matrix: axis: unknown word 'IMAGES'",
-        ("values 'cpu', 'cuda13'", "values 3"): ("stage 'images': matrix: axis: expected a literal text, not Integer"),
+        ("values 'cpu', 'cuda13', 'agent'", "values IMAGES"): "stage 'images': matrix: axis: unknown word 'IMAGES'",
+        ("values 'cpu', 'cuda13', 'agent'", "values 3"): (
+            "stage 'images': matrix: axis: expected a literal text, not Integer"
+        ),
         ("stage('unit')", "stage('lint')"): "pipeline: stage 'lint' twice",
         ("            agent { label 'linux' }\n", ""): "stage 'lint': steps without an agent",
         ("steps { sh 'make unit' }", ""): "stage 'unit': expected one of steps, matrix, stages, found none",

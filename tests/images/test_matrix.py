@@ -6,8 +6,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ci.matrix import Image, Matrix, MatrixError, load, parse
+from ci.matrix import BASES, Image, Matrix, MatrixError, load, parse
+from ci.matrix_yaml import render
 from gpucheck.versions import DriverVersion
 
 TODAY = date(2026, 11, 24)
@@ -44,7 +46,7 @@ checked = 2026-11-24
 
 
 def read(text: str, today: date = TODAY) -> Matrix:
-    return parse(text, {"wheels"}, today)
+    return parse(text, {"wheels", "agent"}, today)
 
 
 def test_a_row_becomes_a_typed_value() -> None:
@@ -65,7 +67,7 @@ def test_a_row_becomes_a_typed_value() -> None:
 
 
 def test_the_repository_s_own_matrix_is_good() -> None:
-    assert [image.name for image in load(FOLDER, date.today()).images] == ["cpu", "cuda13"]
+    assert [image.name for image in load(FOLDER, date.today()).images] == ["cpu", "cuda13", "agent"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_the_last_day_of_support_is_still_good() -> None:
         (
             'name = "cuda13"\ntitle = "CUDA 13"\nfamily = "wheels"',
             'name = "cuda13"\ntitle = "CUDA 13"\nfamily = "wheel"',
-            'matrix.toml: image "cuda13": unknown family "wheel"; known are: wheels, toolkit',
+            'matrix.toml: image "cuda13": unknown family "wheel"; known are: wheels, toolkit, agent',
         ),
         (
             'family = "wheels"\ndirectory = "wheels"\nupstream = "debian:trixie-slim"\npython = "3.13"\ngpu = false',
@@ -199,3 +201,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MatrixError) as refused:
         load(tmp_path, TODAY)
     assert str(refused.value) == f"{tmp_path}/matrix.toml: cannot be read: No such file or directory"
+
+
+def test_projects_are_offered_what_they_can_be_built_on() -> None:
+    """The templates' list, base-images/matrix.yml, lacks the image of the node agent."""
+    offered = yaml.safe_load(render((FOLDER / "matrix.toml").read_text(encoding="utf-8"), "0.1.0"))["image"]
+    assert {row["family"] for row in offered} <= set(BASES)
+    left = [image.name for image in load(FOLDER, date.today()).images if image.family not in BASES]
+    assert left == ["agent"]
+    assert [row["name"] for row in offered] == ["cpu", "cuda13"]

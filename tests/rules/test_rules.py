@@ -456,6 +456,34 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("shared-memory-small", "one GPU", healthy(container=DOCKER, shared_memory=Seen(64 << 20, "/proc/mounts")), PASS),
     ("shared-memory-small", "enlarged", two_gpus(container=DOCKER, shared_memory=Seen(8 << 30, "/proc/mounts")), PASS),
     ("shared-memory-small", "not readable", two_gpus(container=DOCKER, shared_memory=UNREADABLE), UNKNOWN),
+    ("gpu-needs-reset", "NVML refuses", healthy(nvml=nvml_answers(also=("nvmlDeviceGetHandleByIndex", 16))), FAIL),
+    ("driver-version-mismatch", "803 alone", healthy(cuda=answers(("cuInit", 803))), FAIL),
+    ("cuda-compat-refused", "804 alone", healthy(cuda=answers(("cuInit", 804))), FAIL),
+    (
+        "gpu-memory-full",
+        "no context",
+        healthy(cuda=answers(("cuInit", 0), ("cuDevicePrimaryCtxRetain", 2), gpus=(gpu(),))),
+        FAIL,
+    ),
+    ("gpu-memory-full", "room", healthy(), PASS),
+    ("gpu-memory-full", "an image", image(), UNKNOWN),
+    ("cuda-sees-fewer-gpus", "one of two", healthy(nvml=nvml_answers(gpus=(gpu(), gpu(index=1, uuid="GPU-2")))), FAIL),
+    (
+        "cuda-sees-fewer-gpus",
+        "hidden on purpose",
+        healthy(
+            nvml=nvml_answers(gpus=(gpu(), gpu(index=1, uuid="GPU-2"))), environment=variables(CUDA_VISIBLE_DEVICES="0")
+        ),
+        PASS,
+    ),
+    (
+        "cuda-sees-fewer-gpus",
+        "MIG counts otherwise",
+        healthy(nvml=nvml_answers(gpus=(gpu(mig=True), gpu(index=1, uuid="GPU-2")))),
+        PASS,
+    ),
+    ("cuda-sees-fewer-gpus", "both", healthy(), PASS),
+    ("cuda-sees-fewer-gpus", "no NVML", healthy(nvml=UNREADABLE), UNKNOWN),
     ("jax-plugin-mismatch", "plugin is newer", healthy(distributions=JAX), FAIL),
     (
         "jax-plugin-mismatch",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.matrix import load
+from ci.matrix import BASES, load
 from gpucheck.project import template
 from gpucheck.project.template import TemplateError, create, find_source
 
@@ -99,10 +99,12 @@ def test_answers_that_cannot_be_used_are_refused(repository, tmp_path, answers, 
     assert refuse(repository, tmp_path / "new", answers) == message
 
 
-def test_an_image_that_is_no_row_is_refused_with_those_that_are(repository, tmp_path):
-    names = ", ".join(image.name for image in load(ROOT / "base-images", date.today()).images)
-    message = refuse(repository, tmp_path / "new", {"ml_library": "none", "base_image": "cuda1"})
-    assert message == f"base_image: cuda1 is not known; choose one of {names}"
+@pytest.mark.parametrize("name", ["cuda1", "agent"])
+def test_an_image_that_is_no_base_is_refused_with_those_that_are(repository, tmp_path, name):
+    matrix = load(ROOT / "base-images", date.today())
+    names = ", ".join(image.name for image in matrix.images if image.family in BASES)
+    message = refuse(repository, tmp_path / "new", {"ml_library": "none", "base_image": name})
+    assert message == f"base_image: {name} is not known; choose one of {names}"
 
 
 def test_a_folder_that_is_not_empty_is_refused(repository, tmp_path):

@@ -10,7 +10,7 @@ from datetime import date
 import pytest
 import yaml
 
-from ci.matrix import load
+from ci.matrix import BASES, load
 from ci.matrix_yaml import main as write_matrix
 from gpucheck import __version__
 
@@ -98,7 +98,7 @@ def test_a_list_of_images_that_is_out_of_date_is_found(tmp_path, monkeypatch, ca
 
 def test_projects_name_the_images_as_the_build_does(render):
     matrix = load(ROOT / "base-images", date.today())
-    for image in matrix.images:
+    for image in (image for image in matrix.images if image.family in BASES):
         project = render({"ml_library": "none", "base_image": image.name})
         dockerfile = (project / "Dockerfile").read_text()
         assert f"\nARG BASE_IMAGE={matrix.reference(image, __version__)}\n" in dockerfile

@@ -24,7 +24,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "gpucheck.image" -}}
-{{- $repository := required "image.repository is not set: name the image that carries gpucheck, for example --set image.repository=registry.example.com/gpu/python-cpu" .Values.image.repository -}}
+{{- $repository := required "image.repository is not set: push gpu-capable/agent (make images ARGS='--only agent' builds it) and name it, for example --set image.repository=registry.example.com/gpu-capable/agent" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $repository .Values.image.digest -}}
 {{- else -}}
