@@ -22,8 +22,8 @@ MAIN = """\
 import sys
 if sys.version_info < (3, 10):
     sys.exit("gpucheck needs Python 3.10 or newer; this is %d.%d" % sys.version_info[:2])
-from gpucheck.cli import run
-run()
+from gpucheck.__main__ import main
+main()
 """
 
 #: The archive is the same for the same sources: no time of today is in it. The zip format begins in 1980.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
@@ -14,15 +14,21 @@ from gpucheck import __version__
 if TYPE_CHECKING:
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
+    from gpucheck.system import System
 
-app = typer.Typer(
-    name="gpucheck",
-    help="Will this code reach a GPU here, and if not, why and what is the fix?",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+#: The commands by name, in the order in which help lists them.
+COMMANDS: dict[str, Callable[..., None]] = {}
+
+
+def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a function to the commands."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        COMMANDS[name] = function
+        return function
+
+    return add
+
 
 # typer reads annotations at run time: Optional[...] works on every Python that is supported.
 Format = Annotated[str, typer.Option("--format", help="text or json")]
@@ -60,7 +66,6 @@ def version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def main(
     version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version")
@@ -69,7 +74,7 @@ def main(
     """Will this code reach a GPU here, and if not, why and what is the fix?"""
 
 
-@app.command()
+@command("doctor")
 def doctor(
     format: Format = "text",
     output: Output = None,
@@ -94,7 +99,7 @@ def doctor(
     raise typer.Exit(report.exit_code(strict))
 
 
-@app.command()
+@command("project")
 def project(
     path: Annotated[str, typer.Argument(help="The project's folder")] = ".",
     format: Format = "text",
@@ -117,7 +122,52 @@ def project(
     raise typer.Exit(report.exit_code(strict))
 
 
-@app.command("snapshot")
+@command("libs")
+def libs(
+    target: Annotated[
+        Optional[str],
+        typer.Argument(help="A library, a program, a Python distribution or module; none: all GPU libraries here"),
+    ] = None,
+    format: Format = "text",
+    output: Output = None,
+    root: Root = None,
+    env: Env = None,
+    python: PythonOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is normally there, and all that was tried")
+    ] = False,
+    symbols: Annotated[bool, typer.Option("--symbols", help="Look for every symbol, not only the likely ones")] = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say which libraries a program or package gets, and why those.
+
+    As the dynamic linker would decide; nothing is executed.
+    """
+    from gpucheck.libs.command import run as answer
+    from gpucheck.libs.targets import NoTarget
+
+    if format not in ("text", "json"):
+        refuse(f"--format {format}: choose one of text, json")
+    system = open_system(root, env, live_env=True)
+    if python is not None and system.resolve(python) is None:
+        refuse(f"--python {python}: there is no interpreter or environment")
+    try:
+        found = answer(
+            system,
+            target,
+            python=python,
+            format=format,
+            everything=everything,
+            symbols=symbols,
+            colour=format == "text" and has_colour(output, no_color),
+        )
+    except NoTarget as error:
+        refuse(str(error))
+    write(found.text, output)
+    raise typer.Exit(found.status)
+
+
+@command("snapshot")
 def take_snapshot(
     output: Output = None,
     root: Root = None,
@@ -136,7 +186,7 @@ def take_snapshot(
     write(json.dumps(encode(look(root, env, None, python, timeout)), indent=2, ensure_ascii=False) + "\n", output)
 
 
-@app.command()
+@command("explain")
 def explain(
     rule: Annotated[Optional[str], typer.Argument(help="The id of a rule; without it, all are listed")] = None,
 ) -> None:
@@ -162,7 +212,7 @@ def explain(
         print(f"\nFolded under, when they fire: {', '.join(found.follows)}")
 
 
-@app.command()
+@command("new")
 def new(
     project_type: Annotated[str, typer.Argument(metavar="TYPE", help="library, batch-job or service")],
     destination: Annotated[str, typer.Argument(help="A new or empty folder")],
@@ -187,7 +237,7 @@ def new(
     print(f"next: cd {made.destination} && git init && git add --all && git commit -m Start && scripts/check.sh")
 
 
-@app.command()
+@command("update")
 def update(
     destination: Annotated[str, typer.Argument(help="The project's folder")] = ".",
     data: Data = None,
@@ -216,7 +266,7 @@ def update(
         raise typer.Exit(1)
 
 
-@app.command()
+@command("agent")
 def agent(
     once: Annotated[bool, typer.Option("--once", help="Look and publish once, then exit")] = False,
     node: Annotated[str, typer.Option("--node", help="The node's name; default: $NODE_NAME")] = "",
@@ -232,27 +282,53 @@ def agent(
     raise typer.Exit(watch(os.environ, node=node, root=root, once=once, interval=interval))
 
 
+@command("kb")
+def knowledge(
+    words: Annotated[Optional[list[str]], typer.Argument(metavar="[TABLE] [WORD]...")] = None,
+    format: Format = "text",
+    output: Output = None,
+) -> None:
+    """List and search the knowledge base.
+
+    Every row has its source and the date it was checked.
+    """
+    from gpucheck.kb.command import NothingFound, list_tables, search
+
+    check_format(format)
+    try:
+        write(search(words, format) if words else list_tables(format), output)
+    except NothingFound as error:
+        refuse(str(error))
+
+
 # -- shared by the commands --------------------------------------------------------------------------------------------
 
 
 def look(root: str | None, env: list[str] | None, snapshot: str | None, python: str | None, timeout: float) -> Snapshot:
     """The snapshot that the options ask for."""
     from gpucheck.probes import observe
-    from gpucheck.system import Local, Rootfs
 
     if snapshot is not None:
         if root is not None:
             refuse("--snapshot and --root exclude each other")
         return read_snapshot(snapshot)
-    if root is None and env:
-        refuse("--env goes with --root: a live system has its own environment")
-    try:
-        system = Local() if root is None else Rootfs(root, parse_pairs("--env", env or []))
-    except OSError as error:
-        refuse(f"--root {root}: {error.strerror}")
+    system = open_system(root, env)
     if python is not None and system.resolve(python) is None:
         refuse(f"--python {python}: there is no interpreter or environment")
     return observe(system, python, timeout)
+
+
+def open_system(root: str | None, env: list[str] | None, *, live_env: bool = False) -> System:
+    """This machine, or the files below a folder. ``live_env``: variables may be added to this machine's environment."""
+    from gpucheck.system import Local, Rootfs
+
+    if root is None and env and not live_env:
+        refuse("--env goes with --root: a live system has its own environment")
+    pairs = parse_pairs("--env", env or [])
+    try:
+        return Rootfs(root, pairs) if root is not None else Local({**os.environ, **pairs}) if pairs else Local()
+    except OSError as error:
+        refuse(f"--root {root}: {error.strerror}")
 
 
 def look_at_project(path: str, snapshot: str | None) -> Snapshot:
@@ -326,14 +402,18 @@ def show(report: Report, command: str, format: str, output: str | None, no_color
     """Render a report to standard output or a file."""
     from gpucheck.render import render
 
-    colour = (
+    write(render(report, command, format, has_colour(output, no_color)), output)
+
+
+def has_colour(output: str | None, no_color: bool) -> bool:
+    """Whether the text goes to a terminal that shows colours: https://no-color.org."""
+    return (
         output is None
         and not no_color
         and sys.stdout.isatty()
         and not os.environ.get("NO_COLOR")
         and os.environ.get("TERM") != "dumb"
     )
-    write(render(report, command, format, colour), output)
 
 
 def write(text: str, output: str | None) -> None:
@@ -348,13 +428,46 @@ def write(text: str, output: str | None) -> None:
         refuse(f"--output {output}: {error.strerror}")
 
 
+def program(words: Sequence[str]) -> typer.Typer:
+    """The program for what was typed: with the command that is asked for, or with all of them.
+
+    Making ten commands ready where one is asked for takes a tenth of the doctor's time.
+    """
+    app = typer.Typer(
+        name="gpucheck",
+        help="Will this code reach a GPU here, and if not, why and what is the fix?",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(main)
+    asked = next((word for word in words if not word.startswith("-")), "")
+    for name in (asked,) if asked in COMMANDS else COMMANDS:
+        app.command(name)(COMMANDS[name])
+    return app
+
+
 def run() -> None:
-    """The entry point of the command."""
-    # A short life with few cycles: the collector would only walk what was just imported.
-    gc.disable()
+    """Run the command that was typed; ends with ``SystemExit``."""
     try:
-        app()
+        program(sys.argv[1:])()
     except BrokenPipeError:
         # The reader of a pipe went away, as head(1) does: point the file descriptor elsewhere, so that the flush at exit works.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def main_program() -> NoReturn:
+    """As ``run``, without taking the program apart at its end, which is a third of the doctor's time."""
+    code: int | str | None = 0
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 1
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -5,7 +5,7 @@ A hang, a crash or garbage in the child is evidence about the driver.
 
 from __future__ import annotations
 
-import json
+import ast
 import os
 import pkgutil
 import signal
@@ -58,8 +58,7 @@ class Interview:
         """Put a question: ``cuda``, ``nvml`` or ``cudart``, to a library by name or path."""
         pynvml = util.find_spec("pynvml") if ask == "nvml" else None
         folder = os.path.dirname(pynvml.origin) if pynvml and pynvml.origin else ""
-        task = {"id": f"{ask} {library}", "ask": ask, "library": library, "pynvml": folder}
-        self._child.send(json.dumps(task) + "\n")
+        self._child.send("\t".join((f"{ask} {library}", ask, library, folder)) + "\n")
 
     def finish(self) -> None:
         """Wait for the answers to all questions."""
@@ -71,12 +70,12 @@ class Interview:
 
 
 def parse(ran: Ran, deadline: float) -> dict[str, Answer]:
-    """Answers by question. Lines that are no JSON are passed over: a driver may print what it likes."""
+    """Answers by question. Lines that are not the child's are passed over: a driver may print what it likes."""
     said: dict[str, list[dict[str, object]]] = {}
     for line in ran.stdout.splitlines():
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = ast.literal_eval(line)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(entry, dict) and isinstance(entry.get("id"), str):
             said.setdefault(entry["id"], []).append(entry)

@@ -162,6 +162,9 @@ _TELLING = ("nvrm", "nvidia", "nouveau", "loading of unsigned module", "module v
 
 def parse_messages(text: str) -> tuple[KernelMessage, ...]:
     """The telling lines of a kernel log, the newest 200, without priority and time stamp."""
+    whole = text.lower()
+    if not any(word in whole for word in _TELLING):
+        return ()
     lines = [line for line in text.splitlines() if any(word in line.lower() for word in _TELLING)][-200:]
     found = []
     for line in lines:
@@ -191,7 +194,7 @@ def ring_buffer() -> Seen[tuple[KernelMessage, ...]] | Unseen:
     try:
         for _ in range(1 << 16):
             try:
-                lines.append(os.read(fd, 8192).decode(errors="replace").split("\n", 1)[0])
+                lines.append(os.read(fd, 8192))
             except BlockingIOError:
                 break
             except BrokenPipeError:
@@ -200,4 +203,6 @@ def ring_buffer() -> Seen[tuple[KernelMessage, ...]] | Unseen:
         return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
     finally:
         os.close(fd)
-    return Seen(parse_messages("\n".join(lines)), "/dev/kmsg")
+    # A record may go on with lines of key=value pairs, which begin with a space.
+    text = b"".join(lines).decode(errors="replace")
+    return Seen(parse_messages(text), "/dev/kmsg")

@@ -42,7 +42,7 @@ def runtime(system: System) -> Seen[ContainerRuntime] | Unseen:
     return Seen(
         ContainerRuntime(
             toolkit,
-            package_version(system, "nvidia-container-toolkit"),
+            package_version(system, "nvidia-container-toolkit") if toolkit else "",
             engines,
             docker_runtimes(system),
             tuple(path for path in cdi if re.search(r"\.(ya?ml|json)$", path)),
