@@ -41,7 +41,9 @@ def build(target: Path) -> None:
         ]
         # tomli is in the standard library only from Python 3.11 on; its wheel for any platform is pure.
         install(stage, *requirements)
-        shutil.copytree(ROOT / "gpucheck", stage / "gpucheck", ignore=shutil.ignore_patterns("__pycache__", "fakedriver"))
+        shutil.copytree(
+            ROOT / "gpucheck", stage / "gpucheck", ignore=shutil.ignore_patterns("__pycache__", "fakedriver")
+        )
         for path in (path for pattern in UNUSED for path in stage.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         compiled = [str(path.relative_to(stage)) for path in stage.rglob("*.so")]

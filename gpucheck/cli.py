@@ -167,6 +167,37 @@ def libs(
     raise typer.Exit(found.status)
 
 
+@command("trace")
+def trace(
+    words: Annotated[list[str], typer.Argument(help="The command and its arguments", metavar="-- COMMAND...")],
+    backend: Annotated[
+        str, typer.Option("--backend", help="auto, ld-debug, strace or both: who watches the command")
+    ] = "auto",
+    everything: Annotated[bool, typer.Option("--all", help="Every attempt, and what is missing normally")] = False,
+    calls: Annotated[bool, typer.Option("--calls", help="The calls into driver, runtime and NVML too")] = False,
+    format: Format = "text",
+    output: Output = None,
+    no_color: NoColor = False,
+) -> None:
+    """Run a command and say what it loaded, and why.
+
+    Which GPU libraries and device nodes it looked for, where they were found, and what failed. The command runs unchanged.
+    """
+    from gpucheck.trace.command import run as run_traced
+
+    raise typer.Exit(
+        run_traced(
+            words,
+            backend=backend,
+            output=output,
+            format=format,
+            show_all=everything,
+            colour=False if no_color else None,
+            calls=calls,
+        )
+    )
+
+
 @command("snapshot")
 def take_snapshot(
     output: Output = None,
@@ -444,7 +475,9 @@ def program(words: Sequence[str]) -> typer.Typer:
     app.callback()(main)
     asked = next((word for word in words if not word.startswith("-")), "")
     for name in (asked,) if asked in COMMANDS else COMMANDS:
-        app.command(name)(COMMANDS[name])
+        # What follows the first word of a traced command is the command's own.
+        settings = {"allow_interspersed_args": False} if name == "trace" else {}
+        app.command(name, context_settings=settings)(COMMANDS[name])
     return app
 
 

@@ -280,6 +280,16 @@ class Runtime:
     trouble: str
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where the dynamic linker did not do what gpucheck predicts."""
+
+    soname: str
+    requester: str | None
+    predicted: str
+    observed: str
+
+
 # -- Python, environment, surroundings ---------------------------------------------------------------------------------
 
 
@@ -530,6 +540,8 @@ class Snapshot:
     project: Seen[Project] | Unseen = NO_PROJECT
     shared_memory: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no mount table was looked at")
     """Bytes that /dev/shm may hold, where its mount limits them."""
+    differences: Seen[tuple[Difference, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no command was traced")
+    """Of a traced command: prediction against observation."""
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

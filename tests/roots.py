@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,6 +58,22 @@ NODE = {
     "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,
 }  # fmt: skip
 
+
+def elf_with_constants(constants: bytes) -> bytes:
+    """The smallest shared object with a section .rodata: header, constants, names, three section headers (elf(5))."""
+    names = b"\0.rodata\0.shstrtab\0"
+    at = 64 + len(constants) + len(names)
+    header = (
+        b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, at, 0, 64, 56, 0, 64, 3, 2)
+    )
+    sections = (
+        bytes(64),
+        struct.pack("<IIQQQQIIQQ", 1, 1, 2, 0, 64, len(constants), 0, 0, 1, 0),
+        struct.pack("<IIQQQQIIQQ", 9, 3, 0, 0, 64 + len(constants), len(names), 0, 0, 1, 0),
+    )
+    return header + constants + names + b"".join(sections)
+
+
 SITE = "/usr/local/lib/python3.12/site-packages"
 
 #: torch for CUDA 12.6 with its runtime, as pip installs it.
@@ -64,10 +81,7 @@ TORCH = {
     f"{SITE}/torch-2.7.1.dist-info/METADATA": "Name: torch\nVersion: 2.7.1\n",
     f"{SITE}/torch/version.py": "from typing import Optional\n__version__ = '2.7.1+cu126'\ncuda: Optional[str] = '12.6'\n",
     f"{SITE}/torch/lib/libtorch_cuda.so": b"\x7fELF",
-    f"{SITE}/torch/lib/libtorch_python.so": b"\x7fELF"
-    + b"\0" * 64
-    + b"sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90\0"
-    + b"\0" * 64,
+    f"{SITE}/torch/lib/libtorch_python.so": elf_with_constants(b"\0sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90\0"),
     f"{SITE}/nvidia_cuda_runtime_cu12-12.6.77.dist-info/METADATA": "Name: nvidia-cuda-runtime-cu12\n",
     f"{SITE}/nvidia/cuda_runtime/lib/libcudart.so.12": b"\x7fELF",
     f"{SITE}/nvidia_cublas_cu12-12.6.4.1.dist-info/METADATA": "Name: nvidia-cublas-cu12\n",

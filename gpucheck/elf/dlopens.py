@@ -28,7 +28,7 @@ class Dlopen(kb.Row):
     """A library that another one opens by name."""
 
     opener: str
-    """File name pattern of the library that opens."""
+    """File name pattern of the library that opens; with a slash, of the end of its path."""
     opens: str
     """The name. ``{number}`` is what follows ``.so.`` in the opener's, ``{origin}`` the opener's directory; a ``*`` at
     the end is written in the opener."""
@@ -37,6 +37,8 @@ class Dlopen(kb.Row):
     required: bool
     """False: its absence is normal."""
     measured: str = ""
+    device_code: bool = False
+    """Only when the opener holds device code: builds for CPUs have the same name."""
 
 
 @cache
@@ -48,17 +50,29 @@ def rows() -> tuple[Dlopen, ...]:
 def opened_by(system: System, elf: Elf) -> Iterator[tuple[str, Dlopen]]:
     """(name, row) of what a library is known to open. Raises ``ElfError``, ``OSError``."""
     file = elf.path.rsplit("/", 1)[-1]
+    has_code: bool | None = None
     for row in rows():
-        name = next((each for each in (elf.soname, file) if each and fnmatchcase(each, row.opener)), None)
+        if "/" in row.opener:
+            name = file if fnmatchcase(elf.path, f"*/{row.opener}") else None
+        else:
+            name = next((each for each in (elf.soname, file) if each and fnmatchcase(each, row.opener)), None)
         if name is None:
             continue
+        if row.device_code:
+            if has_code is None:
+                has_code = any(section.name == ".nv_fatbin" for section in read_sections(system, elf))
+            if not has_code:
+                continue
         if row.opens.endswith("*"):
             found = written_name(system, elf, row.opens[:-1])
             if found:
                 yield found, row
         else:
             number, origin = name.partition(".so.")[2].partition(".")[0], elf.path.rpartition("/")[0]
-            yield row.opens.replace("{number}", number).replace("{origin}", origin), row
+            path = row.opens.replace("{number}", number).replace("{origin}", origin)
+            # A part that lies beside it, or does not in builds without it.
+            if "{origin}" not in row.opens or system.resolve(path) is not None:
+                yield path, row
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,16 +47,26 @@ class Links:
     """One line for each file whose tables could not be read."""
 
 
-def check_links(process: Process, *, symbols: bool = False, requesters: Iterable[Object] | None = None) -> Links:
+def check_links(
+    process: Process,
+    *,
+    symbols: bool = False,
+    requesters: Iterable[Object] | None = None,
+    suspects: Iterable[Object] = (),
+    stems: tuple[str, ...] = (),
+) -> Links:
     """Look for versions, and with ``symbols`` for single symbols, that are missing in the files that a process gets.
 
-    ``requesters``: whose (default: those of all objects).
+    ``requesters``: whose (default: those of all objects). ``suspects``: whose symbols are looked for in any case, as far as
+    they are to come from libraries whose names start with one of ``stems``.
     """
     tables = Tables(process.system)
     asking = process.objects if requesters is None else tuple(requesters)
     lacks = tuple(lacking_versions(process, tables, asking))
     if symbols:
         lacks += tuple(lacking_symbols(process, tables, asking))
+    else:
+        lacks += tuple(lacking_symbols(process, tables, suspects, stems))
     return Links(lacks, tuple(tables.unread.values()))
 
 
@@ -107,18 +117,23 @@ def lacking_versions(process: Process, tables: Tables, requesters: Iterable[Obje
                 yield Lack(item.path, need.file, provider.path, need.name, None)
 
 
-def lacking_symbols(process: Process, tables: Tables, requesters: Iterable[Object]) -> Iterator[Lack]:
+def lacking_symbols(
+    process: Process, tables: Tables, requesters: Iterable[Object], stems: tuple[str, ...] | None = None
+) -> Iterator[Lack]:
     """Symbols that nothing in the process defines.
 
     A symbol with a version is reported whenever it is missing. One without may come from whatever program loads the
     library (``PyList_New`` from python), so it is reported only when the process is that of a program, and when every
-    table could be read. Functions bound lazily fail at their first call only.
+    table could be read. Functions bound lazily fail at their first call only. ``stems``: only those with a version of a
+    library whose name starts with one of them.
     """
     a_program = process.main is not None and process.main.elf.interpreter is not None
     for item in requesters:
         for wanted in tables.symbols(item).undefined:
             version = wanted.version
             if wanted.weak or (version is None and not a_program):
+                continue
+            if stems is not None and (version is None or not version.file.startswith(stems)):
                 continue
             likely = process.names.get(version.file) if version else None
             if version is not None and (likely is None or likely.path in tables.unread):

@@ -60,6 +60,7 @@ class Process:
         self.resolutions: list[Resolution] = []
         """Every request so far, in order."""
         self._identities: dict[tuple[int, int], Object] = {}
+        self._unloaded: list[Object] = []
         self._is_directory: dict[str, bool] = {}
         self._opened: dict[str, Elf | Skip] = {}
         self._work = 0
@@ -111,7 +112,8 @@ class Process:
 
         The others are shadowed: they would be taken if it were not there. A broken file ends the list.
         """
-        requester = next((item for item in self.objects if item.path == resolution.requester), self.main)
+        known = (*self.objects, *self._unloaded)
+        requester = next((item for item in known if item.path == resolution.requester), self.main)
         found: dict[tuple[int, int], tuple[str, How]] = {}
         try:
             name = self._rules.name(self, resolution.soname, requester, resolution.edge)
@@ -123,6 +125,20 @@ class Process:
         except (Fatal, OSError):
             pass
         return tuple(found.values())
+
+    def odd(self, resolution: Resolution) -> tuple[Candidate, ...]:
+        """The files that were passed over although something is there: 32-bit, for another machine, a dangling link, ..."""
+        looked = (self._look_closer(candidate) for candidate in resolution.candidates)
+        normal = ("not there", "no such directory", "the same file")
+        return tuple(candidate for candidate in looked if not candidate.skipped.startswith(normal))
+
+    def would_open(self, name: str, caller: Object | None = None) -> Resolution:
+        """What ``dlopen`` would give now; nothing stays loaded."""
+        objects, requests = len(self.objects), len(self.resolutions)
+        found = self.dlopen(name, caller)
+        self._unload(objects)
+        del self.resolutions[requests:]
+        return found
 
     def cache(self) -> Cache | str:
         """/etc/ld.so.cache, or why it cannot be used."""
@@ -304,6 +320,7 @@ class Process:
 
     def _unload(self, first: int) -> None:
         """Forget the objects from an index of the link map on."""
+        self._unloaded += self.objects[first:]
         del self.objects[first:]
         self.names = {name: item for name, item in self.names.items() if item.index < first}
         self._identities = {key: item for key, item in self._identities.items() if item.index < first}

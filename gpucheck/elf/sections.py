@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 
 from gpucheck.elf.reader import Elf, ElfError, Window
@@ -85,6 +84,8 @@ def read_forward_compatibility(system: System, elf: Elf) -> ForwardCompatibility
     Layout: nvidia-container-toolkit, cmd/nvidia-cdi-hook/cudacompat/cuda-elf-header.go. By hand:
     ``readelf -p .note.cuda.fwd_compatibility libcuda.so.VERSION``.
     """
+    import json
+
     for section in read_sections(system, elf):
         if section.name != ".note.cuda.fwd_compatibility":
             continue

@@ -47,22 +47,26 @@ class Interview:
     """A child process that puts questions to the driver's libraries, all at once."""
 
     def __init__(self, system: System, deadline: float = DEADLINE) -> None:
-        """Start it; ``deadline`` counts from now, in seconds."""
+        """Start it; ``deadline`` counts from now, in seconds. Raises ``OSError`` when no process can be started."""
         script = pkgutil.get_data(__package__ or "", "child.py") or b""
         self.deadline = deadline
         # -I -S: nothing of the user's Python environment may run before the driver is asked.
         self._child: Running = system.start(sys.executable, "-I", "-S", "-c", script.decode(), timeout=deadline)
         self._answers: dict[str, Answer] = {}
+        self._unasked: dict[str, Answer] = {}
 
     def ask(self, ask: str, library: str) -> None:
         """Put a question: ``cuda``, ``nvml`` or ``cudart``, to a library by name or path."""
         pynvml = util.find_spec("pynvml") if ask == "nvml" else None
         folder = os.path.dirname(pynvml.origin) if pynvml and pynvml.origin else ""
+        if ask == "nvml" and not folder:
+            self._unasked[f"{ask} {library}"] = Answer((), (("dlopen-error", "nvidia-ml-py is not installed"),), "")
+            return
         self._child.send("\t".join((f"{ask} {library}", ask, library, folder)) + "\n")
 
     def finish(self) -> None:
         """Wait for the answers to all questions."""
-        self._answers = parse(self._child.finish(), self.deadline)
+        self._answers = {**parse(self._child.finish(), self.deadline), **self._unasked}
 
     def answer(self, ask: str, library: str) -> Answer:
         """What was said; to be called after ``finish``."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TypedDict
 
 from gpucheck import __version__
-from gpucheck.facts import SCHEMA, Cuda, Library, Nvml, Runtime, Seen, Snapshot, Unseen
+from gpucheck.facts import SCHEMA, Cuda, Library, Nvml, Runtime, Seen, Snapshot, Unseen, Why
 from gpucheck.probes import devices, driver
 from gpucheck.system import System
 from gpucheck.versions import CudaVersion
@@ -19,7 +20,14 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     """
     # First: run as root, libcuda itself makes /dev/nvidiactl where there is none (seen with 535), which is then no evidence.
     nodes = devices.nodes(system)
-    interview = driver.Interview(system, deadline) if system.live else None
+    interview, silent = None, driver.NOT_LIVE
+    if system.live:
+        try:
+            interview = driver.Interview(system, deadline)
+        except OSError as error:
+            silent = Unseen(
+                Why.NOT_APPLICABLE, (sys.executable,), f"no child process could be started: {error.strerror}"
+            )
     if interview:
         interview.ask("cuda", "libcuda.so.1")
         interview.ask("nvml", "libnvidia-ml.so.1")
@@ -56,17 +64,20 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         runtime=runtime.runtime(system),
         kubernetes=host.kubernetes(system),
         shared_memory=host.shared_memory(system),
-        **answers(interview, copies),
+        **answers(interview, silent, copies),
     )
 
 
-def answers(interview: driver.Interview | None, copies: tuple[Library, ...]) -> Answers:
-    """What the driver's libraries and the runtimes answered; asked for last, when they have had time."""
+def answers(interview: driver.Interview | None, silent: Unseen, copies: tuple[Library, ...]) -> Answers:
+    """What the driver's libraries and the runtimes answered; asked for last, when they have had time.
+
+    ``silent``: why nothing was asked, where there is no interview.
+    """
     # In the name of its file, or else the version of the wheel that owns it: 13.5.37 is 13.5.
     versions = [(copy, CudaVersion.parse(copy.version)) for copy in copies]
     if interview is None:
-        unasked = tuple(Runtime(copy, version, driver.NOT_LIVE, driver.NOT_LIVE, "") for copy, version in versions)
-        return Answers(cuda=driver.NOT_LIVE, nvml=driver.NOT_LIVE, runtimes=unasked)
+        unasked = tuple(Runtime(copy, version, silent, silent, "") for copy, version in versions)
+        return Answers(cuda=silent, nvml=silent, runtimes=unasked)
     interview.finish()
     return Answers(
         cuda=driver.cuda(interview),

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from gpucheck.elf import ElfError, read_elf
+from gpucheck.elf.sections import read_sections
 from gpucheck.facts import Distributed, Framework, Python, Seen
 from gpucheck.probes.text import read_text
 from gpucheck.system import System
@@ -175,17 +177,17 @@ def parse_architectures(text: str) -> tuple[str, ...]:
 
 def torch_architectures(system: System, library: str) -> tuple[str, ...]:
     """What the build was compiled for: TORCH_CUDA_ARCH_LIST as a string of libtorch_python.so, ``sm_75 sm_80 ...``."""
-    overlap = b""
-    for offset in range(0, 256 << 20, 8 << 20):
-        try:
-            part = system.read(library, 8 << 20, offset)
-        except OSError:
-            return ()
-        if match := re.search(rb"\0((?:(?:sm|compute)_\d{2,3}[af]? ?)+)\0", overlap + part):
+    try:
+        (place,) = [
+            section for section in read_sections(system, read_elf(system, library)) if section.name == ".rodata"
+        ]
+        constants = system.read(library, min(place.size, 64 << 20), place.offset)
+    except (ElfError, OSError, ValueError):
+        return ()
+    at = -1
+    while (at := constants.find(b"sm_", at + 1)) >= 0:
+        if match := re.compile(rb"((?:(?:sm|compute)_\d{2,3}[af]? ?)+)\0").match(constants, at):
             return parse_architectures(match[1].decode())
-        if len(part) < 8 << 20:
-            break
-        overlap = part[-512:]
     return ()
 
 

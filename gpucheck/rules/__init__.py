@@ -41,6 +41,7 @@ from gpucheck.rules.kernel import (
     kernel_module_unsigned,
     uvm_not_working,
 )
+from gpucheck.rules.loading import loading_differs_from_prediction
 from gpucheck.rules.projects import (
     base_image_retired,
     base_image_unpinned,
@@ -113,6 +114,8 @@ RULES: tuple[Rule, ...] = (
     driver_too_old,
     driver_older_than_build,
     runtime_refused,
+    # CUDA libraries
+    loading_differs_from_prediction,
     # frameworks
     framework_is_cpu_build,
     jax_plugin_mismatch,

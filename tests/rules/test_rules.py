@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpucheck.engine import apply
-from gpucheck.facts import Choice, Compat, ContainerRuntime, Distributed, Seen, Snapshot
+from gpucheck.facts import Choice, Compat, ContainerRuntime, Difference, Distributed, Seen, Snapshot
 from gpucheck.finding import Severity, Status
 from gpucheck.record import replace
 from gpucheck.rules import RULES, Layer
@@ -484,6 +484,15 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ),
     ("cuda-sees-fewer-gpus", "both", healthy(), PASS),
     ("cuda-sees-fewer-gpus", "no NVML", healthy(nvml=UNREADABLE), UNKNOWN),
+    (
+        "loading-differs-from-prediction",
+        "another copy",
+        healthy(differences=Seen((Difference("libcudart.so.12", "/x.so", "/a", "/b"),), "trace")),
+        FAIL,
+    ),
+    ("loading-differs-from-prediction", "as predicted", healthy(differences=Seen((), "trace")), PASS),
+    ("loading-differs-from-prediction", "nothing was traced", healthy(), PASS),
+    ("loading-differs-from-prediction", "the log was not readable", healthy(differences=UNREADABLE), UNKNOWN),
     ("jax-plugin-mismatch", "plugin is newer", healthy(distributions=JAX), FAIL),
     (
         "jax-plugin-mismatch",

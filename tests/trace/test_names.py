@@ -1,0 +1,54 @@
+"""The table of what a trace reports."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from gpucheck.trace import names
+
+
+def test_every_row_has_a_source_and_a_date() -> None:
+    rows = (*names.libraries(), *names.devices(), *names.helpers().values())
+    assert len(rows) > 40
+    for row in rows:
+        assert row.source.startswith("https://"), row
+        assert datetime.date(2026, 1, 1) <= row.checked, row
+
+
+def test_patterns_are_unique() -> None:
+    patterns = [row.pattern for row in names.libraries()]
+    assert sorted(patterns) == sorted(set(patterns))
+    assert {row.kind for row in names.libraries()} == {"driver", "toolkit", "framework", "plugin"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "libcuda.so.1",
+        "/usr/lib/x86_64-linux-gnu/libcuda.so.535.261.03",
+        "libnvidia-ml.so.1",
+        "libcudart.so.12",
+        "libcudnn_engines_precompiled.so.9",
+        "libnvrtc-builtins.so.13.2",
+        "/x/torch/lib/libtorch_cuda.so",
+        "libonnxruntime_providers_cuda.so",
+        "libnccl-net.so",
+    ],
+)
+def test_gpu_libraries(path: str) -> None:
+    assert names.is_library(path)
+
+
+@pytest.mark.parametrize("path", ["libc.so.6", "libcurl.so.4", "libcups.so.2", "libcudart.txt", "/libcuda.so/x", ""])
+def test_other_files(path: str) -> None:
+    assert not names.is_library(path)
+
+
+def test_devices_and_helpers() -> None:
+    assert names.is_device("/dev/nvidia0") and names.is_device("/proc/driver/nvidia/params")
+    assert not names.is_device("/dev/null") and not names.is_device("/home/dev/nvidia0")
+    assert names.helper("/sbin/ldconfig.real") is names.helper("/sbin/ldconfig") is not None
+    assert names.helper("/usr/bin/true") is None
+    assert names.is_optional("libnccl-net.so") and not names.is_optional("libcuda.so.1")
