@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gpucheck.finding import Report
     from gpucheck.system import System
 
+#: Seconds that importing a framework may take at least: gigabytes are read from a cold disk.
+IMPORT_TIMEOUT = 120.0
+
 #: The commands by name, in the order in which help lists them.
 COMMANDS: dict[str, Callable[..., None]] = {}
 
@@ -82,6 +85,10 @@ def doctor(
     env: Env = None,
     snapshot: FromSnapshot = None,
     python: PythonOption = None,
+    imports: Annotated[
+        Optional[str],
+        typer.Option("--import", metavar="NAME", help="Import this module too, in a child process with a deadline"),
+    ] = None,
     timeout: Timeout = 30.0,
     strict: Strict = False,
     no_color: NoColor = False,
@@ -91,7 +98,16 @@ def doctor(
     Looks at every layer from the GPU to the ML library.
     """
     check_format(format)
+    if imports is not None and (root is not None or snapshot is not None):
+        refuse("--import runs something: it goes with this machine, not with --root or --snapshot")
+    if imports is not None and not all(part.isidentifier() for part in imports.split(".")):
+        refuse(f"--import {imports}: expected the name of a module, such as torch")
     seen = look(root, env, snapshot, python, timeout)
+    if imports is not None:
+        from gpucheck.probes.imports import imported
+        from gpucheck.record import replace
+
+        seen = replace(seen, imported=imported(imports, python, max(timeout, IMPORT_TIMEOUT)))
     from gpucheck.engine import judge
 
     report = judge(seen)

@@ -324,6 +324,18 @@ class Framework:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """A module that was imported for real, in a child process."""
+
+    name: str
+    python: str
+    trouble: str
+    """'' when it succeeded, else how it ended: ``is killed by SIGSEGV``, ``fails: ImportError: ...``."""
+    call: str
+    """The first failing call into driver or runtime, or the one that never came; '' when none was seen."""
+
+
+@dataclass(frozen=True, slots=True)
 class Distributed:
     """An installed Python distribution that matters here."""
 
@@ -542,6 +554,7 @@ class Snapshot:
     """Bytes that /dev/shm may hold, where its mount limits them."""
     differences: Seen[tuple[Difference, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no command was traced")
     """Of a traced command: prediction against observation."""
+    imported: Seen[Imported] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no import was asked for")
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

@@ -21,7 +21,12 @@ from gpucheck.rules.environment import (
     variable_misspelt,
     visible_devices_hides_gpus,
 )
-from gpucheck.rules.frameworks import framework_is_cpu_build, gpu_not_covered_by_build, jax_plugin_mismatch
+from gpucheck.rules.frameworks import (
+    framework_is_cpu_build,
+    gpu_not_covered_by_build,
+    import_fails,
+    jax_plugin_mismatch,
+)
 from gpucheck.rules.hardware import (
     compute_mode_exclusive,
     cuda_sees_fewer_gpus,
@@ -119,6 +124,7 @@ RULES: tuple[Rule, ...] = (
     # frameworks
     framework_is_cpu_build,
     jax_plugin_mismatch,
+    import_fails,
     gpu_not_covered_by_build,
     # environment
     visible_devices_hides_gpus,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Seen, Snapshot
+from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
-from gpucheck.rules.rule import CannotTell, Layer, rule
+from gpucheck.rules.rule import CannotTell, Layer, need, rule
 from gpucheck.versions import ComputeCapability
 
 INSTALL_GPU = {
@@ -60,6 +60,35 @@ def framework_is_cpu_build(snapshot: Snapshot) -> Iterator[Complaint]:
             ),
             INSTALL_GPU.get(framework.name, f"Install a GPU build of {framework.name}"),
         )
+
+
+@rule(Layer.FRAMEWORK, follows=("jax-plugin-mismatch",))
+def import_fails(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Importing the library fails, crashes or does not end.
+
+    Asked for with `gpucheck doctor --import NAME`, which imports the library in a child process with a deadline. A missing or
+    wrong library raises ImportError; a plugin of another version or a broken driver can end the process or block it.
+
+    Confirm: `gpucheck trace -- python -c "import NAME"` shows what was loaded, from where and why.
+    Remedy: follow the text of the error; `gpucheck libs NAME` names the library that is missing or the wrong copy.
+    Reference: ld.so(8)
+    """
+    if isinstance(snapshot.imported, Unseen) and snapshot.imported.why is Why.NOT_APPLICABLE:
+        return  # No import was asked for.
+    found = need(snapshot.imported)
+    if not found.trouble:
+        return
+    yield Complaint(
+        Severity.ERROR,
+        f"import {found.name} {found.trouble}",
+        "This is what a program that uses it meets.",
+        (
+            Evidence(f"import {found.name} {found.trouble}", found.python),
+            *([Evidence(found.call, "calls into driver and runtime")] if found.call else []),
+        ),
+        f"gpucheck libs {found.name}, and: gpucheck trace -- {found.python} -c 'import {found.name}'",
+        decisive=True,
+    )
 
 
 @rule(Layer.FRAMEWORK)

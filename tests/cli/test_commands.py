@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from gpucheck.codec import encode
+from gpucheck.facts import Imported
 from gpucheck.rules import RULES
 from tests.machines import answers, bare, gpu, healthy, torch
 from tests.roots import DEBIAN, TORCH, make_root
@@ -65,6 +66,14 @@ def saved(path: Path, snapshot: object) -> str:
         (("doctor", "--snapshot", "x", "--root", "/"), "--snapshot and --root exclude each other"),
         (("doctor", "--env", "A=1"), "--env goes with --root: a live system has its own environment"),
         (("doctor", "--root", "/", "--env", "A"), "--env A: expected NAME=VALUE"),
+        (
+            ("doctor", "--import", "torch; import os"),
+            "--import torch; import os: expected the name of a module, such as torch",
+        ),
+        (
+            ("doctor", "--import", "x", "--root", "/"),
+            "--import runs something: it goes with this machine, not with --root or --snapshot",
+        ),
         (("doctor", "--format", "xml"), "--format xml: choose one of text, json"),
         (
             ("doctor", "--root", "{root}", "--output", "/no/such/folder/x"),
@@ -186,3 +195,44 @@ def test_the_doctor_imports_no_framework_and_no_heavy_library() -> None:
         "asyncio",
         "ctypes",
     } & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("source", "trouble"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "is killed by SIGSEGV"),
+        (
+            "raise ImportError('libx.so.1: cannot open shared object file')",
+            "fails: ImportError: libx.so.1: cannot open shared object file",
+        ),
+        ("x = 1", ""),
+    ],
+)
+def test_an_import_that_fails_or_crashes_is_evidence(tmp_path: Path, source: str, trouble: str) -> None:
+    (tmp_path / "strange.py").write_text(source)
+    ran = gpucheck("doctor", "--import", "strange", "--format", "json", PYTHONPATH=str(tmp_path))
+    document = json.loads(ran.stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert document["snapshot"]["imported"]["value"]["trouble"] == trouble
+    assert ("import-fails" in document["root_causes"]) == bool(trouble)
+
+
+def test_an_import_that_hangs_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "strange.py").write_text("import time; time.sleep(600)")
+    found = imported_in(tmp_path)
+    assert found.trouble == "does not end within 2 s"
+
+
+def imported_in(folder: Path) -> Imported:
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); from gpucheck.probes.imports import imported\n"
+        "from gpucheck.codec import encode; print(json.dumps(encode(imported('strange', sys.executable, 2.0))))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Imported(**json.loads(ran.stdout)["value"])

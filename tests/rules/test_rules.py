@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpucheck.engine import apply
-from gpucheck.facts import Choice, Compat, ContainerRuntime, Difference, Distributed, Seen, Snapshot
+from gpucheck.facts import Choice, Compat, ContainerRuntime, Difference, Distributed, Imported, Seen, Snapshot
 from gpucheck.finding import Severity, Status
 from gpucheck.record import replace
 from gpucheck.rules import RULES, Layer
@@ -493,6 +493,15 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("loading-differs-from-prediction", "as predicted", healthy(differences=Seen((), "trace")), PASS),
     ("loading-differs-from-prediction", "nothing was traced", healthy(), PASS),
     ("loading-differs-from-prediction", "the log was not readable", healthy(differences=UNREADABLE), UNKNOWN),
+    (
+        "import-fails",
+        "crashes",
+        healthy(imported=Seen(Imported("torch", "/usr/bin/python3", "is killed by SIGSEGV", ""), "python")),
+        FAIL,
+    ),
+    ("import-fails", "works", healthy(imported=Seen(Imported("torch", "/usr/bin/python3", "", ""), "python")), PASS),
+    ("import-fails", "not asked for", healthy(), PASS),
+    ("import-fails", "no interpreter", healthy(imported=UNREADABLE), UNKNOWN),
     ("jax-plugin-mismatch", "plugin is newer", healthy(distributions=JAX), FAIL),
     (
         "jax-plugin-mismatch",
