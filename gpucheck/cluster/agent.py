@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Final
@@ -73,11 +72,11 @@ def run(
         except NotPublished as error:
             return _fail(NOT_TOLD, str(error))
         return FINE
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Process 1 of a container has no default action for SIGTERM: pid_namespaces(7).
-        signal.signal(number, lambda *_: stop.set())
-    go_on(name, look, cluster, interval, stop.wait)
+    # Taken when waited for, and not by a handler: one that sets an event can interrupt the wait for that event while it
+    # holds its lock, and never return. Process 1 of a container has no default action for SIGTERM: pid_namespaces(7).
+    ends = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    go_on(name, look, cluster, interval, lambda seconds: signal.sigtimedwait(ends, seconds) is not None)
     return FINE
 
 
