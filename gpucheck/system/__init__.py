@@ -1,7 +1,7 @@
 """The only door to the world: every probe reads a :class:`System` and nothing else."""
 
-from gpucheck.system.files import Rootfs, Status
+from gpucheck.system.files import Rootfs
 from gpucheck.system.local import Local
-from gpucheck.system.protocol import NotLive, Ran, Running, System
+from gpucheck.system.protocol import NotLive, Ran, Running, Status, System
 
 __all__ = ["Local", "NotLive", "Ran", "Rootfs", "Running", "Status", "System"]

@@ -9,28 +9,10 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
-from gpucheck.record import dataclass
-from gpucheck.system.protocol import NotLive, Running
+from gpucheck.system.protocol import NotLive, Running, Status
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What ``stat(2)`` says of a file, in the terms that probes need."""
-
-    kind: str
-    """``file``, ``directory``, ``link``, ``char``, ``block``, ``fifo`` or ``socket``."""
-    mode: int
-    """Permission bits, for example ``0o666``."""
-    uid: int
-    gid: int
-    size: int
-    identity: tuple[int, int]
-    """(device, inode): equal for two names of one file."""
-    device: tuple[int, int] | None
-    """(major, minor) of a device node."""
 
 
 _KINDS = {

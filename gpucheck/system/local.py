@@ -8,8 +8,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from gpucheck.system.files import Rootfs, Status, read_regular, status_of
-from gpucheck.system.protocol import Ran
+from gpucheck.system.files import Rootfs, read_regular, status_of
+from gpucheck.system.protocol import Ran, Status
 
 #: A process in an uninterruptible system call does not even die of SIGKILL: after this many seconds it is left behind.
 ABANDON = 1.0

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gpucheck.record import dataclass
-
-if TYPE_CHECKING:
-    from gpucheck.system.files import Status
 
 
 class NotLive(RuntimeError):
     """Something was to be executed on a system that is only files (a root file system, an image)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What ``stat(2)`` says of a file, in the terms that probes need."""
+
+    kind: str
+    """``file``, ``directory``, ``link``, ``char``, ``block``, ``fifo`` or ``socket``."""
+    mode: int
+    """Permission bits, for example ``0o666``."""
+    uid: int
+    gid: int
+    size: int
+    identity: tuple[int, int]
+    """(device, inode): equal for two names of one file."""
+    device: tuple[int, int] | None
+    """(major, minor) of a device node."""
 
 
 @dataclass(frozen=True, slots=True)
