@@ -36,6 +36,10 @@ fi
 cache=${GPU_CAPABLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gpu-capable}
 log=$cache/dockerd.log
 mkdir -p "$cache"
+# An engine that was killed leaves its pid files, and the next one refuses to start where that number is in use again.
+if ! pgrep -x -r R,S,D dockerd >/dev/null; then
+    rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
+fi
 # A session of its own, so that the engine outlives the shell that called us and no Ctrl-C reaches it.
 setsid dockerd >"$log" 2>&1 </dev/null &
 engine=$!
