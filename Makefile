@@ -34,11 +34,11 @@ demo: setup pyz ## Start a project, test it, and check it with gpucheck
 
 .PHONY: test
 test: setup pyz ## Run the tests; what the machine lacks is skipped with a line that says what was not tested
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -rs -n auto -m "not gpu" $(ARGS)
 
 .PHONY: unit
 unit: setup pyz ## Run the tests that need no engine and no cluster
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --dist loadgroup -m "not gpu" --ignore=tests/images --ignore=tests/cluster $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto -m "not gpu" --ignore=tests/images --ignore=tests/cluster $(ARGS)
 
 .PHONY: kubernetes
 kubernetes: setup pyz ## Run the tests that need a cluster
