@@ -36,6 +36,15 @@ fi
 cache=${GPU_CAPABLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gpu-capable}
 log=$cache/dockerd.log
 mkdir -p "$cache"
+# One that is there and does not answer is starting or ending: half a minute for either.
+for _ in $(seq 150); do
+    pgrep -x -r R,S,D dockerd >/dev/null || break
+    if answers; then
+        say "version $(version) answers"
+        exit 0
+    fi
+    sleep 0.2
+done
 # An engine that was killed leaves its pid files, and the next one refuses to start where that number is in use again.
 if ! pgrep -x -r R,S,D dockerd >/dev/null; then
     rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
