@@ -7,7 +7,13 @@ cache=${GPU_CAPABLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gpu-capable}
 tar=$cache/debian-trixie-$(uname -m).tar
 place=$cache/debian-torch
 if [ ! -e "$place/complete" ]; then
-  [ -s "$tar" ] || { echo "there is no $tar; make it with: ci/setup/debian-image.sh" >&2; exit 2; }
+  if [ ! -s "$tar" ]; then
+    # The engine has the image from an earlier run or a registry.
+    container=$(docker create debian:trixie-slim) || { echo "no debian:trixie-slim; run: ci/setup/debian-image.sh" >&2; exit 2; }
+    docker export "$container" >"$tar.part"
+    docker rm "$container" >/dev/null
+    mv "$tar.part" "$tar"
+  fi
   rm -rf "$place"
   mkdir -p "$place"
   tar -C "$place" -xf "$tar"
