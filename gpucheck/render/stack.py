@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpucheck import kb
-from gpucheck.facts import Call, Library, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Library, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Report, Severity
 from gpucheck.record import dataclass
-from gpucheck.rules import RULES, Layer
+from gpucheck.rules import RULES, Layer, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +91,13 @@ def _libraries(snapshot: Snapshot) -> tuple[str, str]:
     return ", ".join(shown[:4]) + (f", {len(shown) - 4} others" if len(shown) > 4 else ""), "ok"
 
 
-def _spell(call: Call) -> str:
-    row = kb.cuda_codes().get(call.code) if call.code else None
-    return f"{call.name} = {call.code}" + (f" ({row.name})" if row else "")
-
-
 def _runtimes(snapshot: Snapshot) -> tuple[str, str]:
     if not snapshot.runtimes:
         return "no libcudart (many programs carry it inside)", "absent"
     parts = []
     for runtime in snapshot.runtimes:
         answer = (
-            f", {_spell(runtime.count.value)}"
+            f", {reading.spell(runtime.count.value)}"
             if isinstance(runtime.count, Seen)
             else f", {runtime.trouble}"
             if runtime.trouble
@@ -154,7 +149,7 @@ def _container(snapshot: Snapshot) -> tuple[str, str]:
 
 
 def _libcuda(snapshot: Snapshot) -> tuple[str, str]:
-    chosen = next((copy for copy in snapshot.libcuda_copies if snapshot.libcuda.path in (copy.path, copy.real)), None)
+    chosen = reading.chosen_libcuda(snapshot)
     if chosen is None and not isinstance(snapshot.cuda, Seen):
         elsewhere = f"; {len(snapshot.libcuda_copies)} elsewhere on disk" if snapshot.libcuda_copies else ""
         if not isinstance(snapshot.host.kernel, Seen):
@@ -168,7 +163,7 @@ def _libcuda(snapshot: Snapshot) -> tuple[str, str]:
         if not chosen:
             parts.append(answer.library)
         parts.append(f"CUDA {answer.cuda}" if answer.cuda else "CUDA version unknown")
-        parts += [_spell(call) for call in answer.calls if call.name == "cuInit"]
+        parts += [reading.spell(call) for call in answer.calls if call.name == "cuInit"]
         if answer.trouble:
             parts.append(answer.trouble)
     elif snapshot.cuda.why is Why.UNREADABLE:

@@ -11,7 +11,7 @@ from gpucheck.record import dataclass
 from gpucheck.rules import reading
 from gpucheck.rules.devices import BELOW
 from gpucheck.rules.rule import CannotTell, Layer, rule
-from gpucheck.versions import CudaVersion, DriverVersion
+from gpucheck.versions import CudaVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +230,3 @@ def runtime_refused(snapshot: Snapshot) -> Iterator[Complaint]:
             ),
             "Follow the cause named above; without one, look at: nvidia-smi and sudo dmesg | grep -iE 'nvrm|xid'",
         )
-
-
-def floor_of(major: int) -> DriverVersion | None:
-    """The oldest driver on which runtimes of a CUDA major start."""
-    family = kb.families().get(major)
-    return family.driver_floor if family else None
