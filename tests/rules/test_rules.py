@@ -34,6 +34,7 @@ from tests.machines import (
     with_host,
     with_kernel,
 )
+from tests.rules import libraries, surroundings
 
 FAIL, PASS, UNKNOWN = Status.FAIL, Status.PASS, Status.UNKNOWN
 
@@ -624,6 +625,9 @@ ALWAYS_KNOWN = {
     "compute-capability-not-granted", "wsl-libcuda-shadowed", "libcuda-in-image", "runtime-refused", "jax-plugin-mismatch",
     "visible-devices-hides-gpus", "stubs-on-library-path", "library-path-has-empty-element", "variable-misspelt",
 }  # fmt: skip
+
+CASES += [*libraries.CASES, *surroundings.CASES]
+ALWAYS_KNOWN |= libraries.ALWAYS_KNOWN | surroundings.ALWAYS_KNOWN
 
 BY_ID = {rule.id: rule for rule in RULES}
 
