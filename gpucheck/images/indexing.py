@@ -221,7 +221,6 @@ def _content(
     words = searched_words(path.rpartition("/")[2])
     capture = Capture(entry.size, words)
     codes = scanner() if scanner and entry.size >= MIN_CODE else None
-    capture.feed(first)
     for piece in chain((first,), data):
         capture.feed(piece)
         if codes:
