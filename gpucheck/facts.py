@@ -202,6 +202,10 @@ class Choice:
     how: str
     considered: tuple[str, ...]
     """``place: why not``, in order."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(path, why) of the files of that name that are there and were passed over: ``32-bit``, ``for aarch64``, ..."""
+    fatal: str = ""
+    """Why the file cannot be loaded, as far as files tell: something that it needs is missing."""
 
 
 # -- what the driver answers -------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, forward, frameworks, packages, toolkits, xids
+from gpucheck.kb import capabilities, clouds, drivers, forward, frameworks, packages, toolkits, xids
 from gpucheck.record import dataclass, fields
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -57,6 +57,7 @@ TABLES = (
     Table("branches", "driver branches: CUDA, end of support", ("branch",), kb.branches),
     Table("families", "the driver from which a CUDA major starts", ("cuda_major",), kb.families),
     Table("toolkits", "CUDA minors: driver branch, PTX ISA", ("cuda",), toolkits.toolkits),
+    Table("unrefusing", "CUDA runtimes that do not refuse an old driver", ("cuda",), drivers.unrefusing),
     Table("releases", "CUDA releases: exact driver, bundled driver", ("version",), toolkits.releases),
     Table(
         "capabilities",

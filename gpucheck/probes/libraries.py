@@ -8,7 +8,7 @@ from typing import Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError, find, read_elf
-from gpucheck.elf.resolution import considered
+from gpucheck.elf.resolution import considered, there
 from gpucheck.elf.sections import read_forward_compatibility
 from gpucheck.facts import Choice, Compat, Distributed, Library, Python
 from gpucheck.system import System
@@ -24,7 +24,8 @@ def choice(system: System, soname: str) -> Choice:
         found = find(system, soname)
     except (ElfError, OSError) as error:
         return Choice(soname, None, "unknown", (str(error),))
-    return Choice(soname, found.path, found.how, considered(found))
+    skipped = tuple((candidate.path, candidate.skipped) for candidate in there(found.candidates))
+    return Choice(soname, found.path, found.how, considered(found), skipped, found.fatal or "")
 
 
 def folders(system: System, variable: str) -> tuple[str, ...]:

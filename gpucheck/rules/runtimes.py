@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gpucheck import kb
 from gpucheck.facts import Framework, Runtime, Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.kb import drivers
 from gpucheck.record import dataclass
 from gpucheck.rules import reading
 from gpucheck.rules.devices import BELOW
@@ -110,15 +111,18 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
     cuda, source = supported
     known = reading.driver_version(snapshot)
     for demand in wanting:
-        if demand.major <= cuda.major:
-            continue
+        # Minor-version compatibility begins with CUDA 11: runtimes of CUDA 10.2 and older need a driver of their version.
         family = kb.families().get(demand.major)
-        floor = f"{family.driver_floor} or newer" if family else "newer"
+        if demand.major <= cuda.major and (family or demand.version is None or demand.version <= cuda):
+            continue
+        floor = f"{family.driver_floor} or newer" if family else _first_branch(demand)
         yield Complaint(
             Severity.ERROR,
             f"The driver is too old for {demand.name}: it supports CUDA {cuda}, the library needs CUDA {demand.cuda}"
             + (" (error 35)" if demand.refusal else ""),
-            f"CUDA {demand.major} needs driver {floor}" + (f"; this is {known[0]}." if known else "."),
+            f"CUDA {demand.major if family else demand.cuda} needs driver {floor}"
+            + (f"; this is {known[0]}." if known else ".")
+            + _does_not_refuse(demand),
             (
                 Evidence(f"CUDA {cuda} is the newest that the driver supports", source),
                 Evidence(f"{demand.name} is built with CUDA {demand.cuda}", demand.source),
@@ -128,6 +132,18 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
             f"Update the host's driver to {floor}, or install a build for CUDA {cuda.major}{_older_build(demand, cuda)}",
             decisive=bool(demand.refusal),
         )
+
+
+def _first_branch(demand: Demand) -> str:
+    row = next((row for row in kb.branches().values() if demand.version and row.cuda >= demand.version), None)
+    return f"of branch {row.branch} or newer" if row else "newer"
+
+
+def _does_not_refuse(demand: Demand) -> str:
+    unrefusing = demand.version in drivers.unrefusing()
+    return (
+        f" The runtime of CUDA {demand.version} starts all the same; what is called next fails." if unrefusing else ""
+    )
 
 
 def _older_build(demand: Demand, cuda: CudaVersion) -> str:

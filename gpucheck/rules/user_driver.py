@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gpucheck import kb
@@ -70,7 +71,13 @@ def libcuda_off_loader_path(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
-    copies = [copy for copy in snapshot.libcuda_copies if copy.kind in REAL and copy.path.endswith(".so.1")]
+    # What the linker came by and cannot load is another fault: libcuda-unloadable.
+    passed_over = {path for path, _ in snapshot.libcuda.skipped}
+    copies = [
+        copy
+        for copy in snapshot.libcuda_copies
+        if copy.kind in REAL and copy.path.endswith(".so.1") and copy.path not in passed_over
+    ]
     if not copies:
         _comes_from_host(snapshot)
         return
@@ -230,24 +237,60 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
 def libcuda_unloadable(snapshot: Snapshot) -> Iterator[Complaint]:
     """libcuda.so.1 is found, but cannot be loaded.
 
-    A library that it needs is missing (a half-installed driver), the file is for another architecture, or it is cut off.
+    A library that it needs is missing (a half-installed driver: libcuda of the branches 390 to 440 needs
+    libnvidia-fatbinaryloader, which some distributions package apart), the file is 32-bit or for another architecture, or it
+    is cut off.
 
     Confirm: `ldd /path/to/libcuda.so.1`.
-    Remedy: install the driver's packages completely; all their libraries must be of one version.
+    Remedy: install the driver's packages completely, for this architecture; all their libraries must be of one version.
     Reference: ld.so(8)
     """
-    if not isinstance(snapshot.cuda, Unseen) or snapshot.cuda.why is not Why.ABSENT:
-        if isinstance(snapshot.cuda, Unseen):
-            need(snapshot.cuda)
+    chosen = snapshot.libcuda
+    if isinstance(snapshot.cuda, Seen):
         return
-    if snapshot.libcuda.path is None:
+    if chosen.path is None and (chosen.skipped or chosen.fatal):
+        _comes_from_host(snapshot)
+        yield _passed_over(snapshot)
         return
+    failed = snapshot.cuda.why is Why.ABSENT
+    if not failed and (not chosen.fatal or reading.no_kernel(snapshot)):
+        need(snapshot.cuda)
+    if chosen.path is None:
+        return
+    said = (snapshot.cuda.detail if failed else "") or chosen.fatal
+    lacking = re.match(r"(?!libcuda\.so)(\S+): cannot open shared object file", said)
     yield Complaint(
         Severity.ERROR,
-        f"{snapshot.libcuda.path} is found, but cannot be loaded",
-        "The dynamic linker gives the reason in the evidence.",
-        (Evidence(snapshot.cuda.detail, "dlopen in a child process"), *_found(snapshot)),
-        f"Reinstall the driver's packages as a whole; look at: ldd {snapshot.libcuda.path}",
+        f"libcuda.so.1 cannot be loaded: it needs {lacking[1]}, which is not found"
+        if lacking
+        else f"{chosen.path} is found, but cannot be loaded",
+        "The driver's packages are not all installed, or the folder of one is not where the linker looks."
+        if lacking
+        else "The dynamic linker gives the reason in the evidence.",
+        (Evidence(said, "dlopen in a child process" if failed else "the files' headers"), *_found(snapshot)),
+        f"Install the package of the same version that brings {lacking[1]}; then look at: ldd {chosen.path}"
+        if lacking
+        else f"Reinstall the driver's packages as a whole; look at: ldd {chosen.path}",
+        decisive=True,
+    )
+
+
+def _passed_over(snapshot: Snapshot) -> Complaint:
+    """For a libcuda.so.1 that is where the linker looks, and that it does not take."""
+    chosen = snapshot.libcuda
+    (path, why), *others = chosen.skipped or ((chosen.fatal.partition(": ")[0], chosen.fatal.partition(": ")[2]),)
+    foreign = why.endswith("-bit") or why.startswith("for ")
+    return Complaint(
+        Severity.ERROR,
+        f"libcuda.so.1 is there, but cannot be loaded: it is {why}" if foreign else f"{path} cannot be loaded: {why}",
+        f"Programs here are for {snapshot.host.architecture}; the dynamic linker passes over libraries for others."
+        if foreign
+        else "The dynamic linker comes by this file and finds no other.",
+        tuple(Evidence(f"{file}: {reason}", "the file's headers") for file, reason in ((path, why), *others)),
+        f"Install the driver's libraries for {snapshot.host.architecture} (Debian, Ubuntu: libcuda1 or libnvidia-compute-* "
+        "without an architecture suffix), and take the folder of the others off LD_LIBRARY_PATH"
+        if foreign
+        else "Reinstall the driver's packages as a whole; then: sudo ldconfig",
         decisive=True,
     )
 

@@ -370,6 +370,16 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         ),
         PASS,
     ),
+    (
+        "driver-too-old",
+        "CUDA 10 knows no minor-version compatibility",
+        healthy(
+            frameworks=(),
+            cuda=answers(("cuInit", 0), cuda="10.1", gpus=(gpu(),)),
+            runtimes=(cudart("10.2.89", code=35, driver="10.1"),),
+        ),
+        FAIL,
+    ),
     ("driver-too-old", "no libcuda is another matter", bare(), PASS),
     ("driver-too-old", "newer driver", healthy(frameworks=(torch("2.7.1+cu118"),)), PASS),
     (
