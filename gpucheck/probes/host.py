@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
@@ -22,16 +21,16 @@ def host(system: System) -> Host:
         libc(system),
         isinstance(kernel, Seen) and "microsoft" in kernel.value.lower(),
         tegra(system),
-        os.geteuid() if system.live else None,
-        tuple(sorted({os.getegid(), *os.getgroups()})) if system.live else (),
+        system.identity.uid if system.identity else None,
+        system.identity.groups if system.identity else (),
         secure_boot(system),
     )
 
 
 def architecture(system: System) -> str:
     """As ``uname -m`` would say inside: a root's own dynamic linker tells it."""
-    if system.live:
-        return os.uname().machine
+    if system.identity:
+        return system.identity.machine
     for pattern, name in (
         ("/lib64/ld-linux-x86-64.so.2", "x86_64"),
         ("/lib/ld-linux-aarch64.so.1", "aarch64"),
@@ -68,8 +67,8 @@ def libc(system: System) -> Seen[Libc] | Unseen:
         tried.append(pattern)
         for path in system.glob(pattern):
             version = ""
-            if system.live and (said := os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc "):
-                version = said.removeprefix("glibc ")
+            if system.identity and system.identity.glibc:
+                version = system.identity.glibc
             elif match := re.search(r"libc-(\d+\.\d+)\.so", system.resolve(path) or ""):
                 version = match[1]
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
@@ -181,28 +180,8 @@ def messages(system: System) -> Seen[tuple[KernelMessage, ...]] | Unseen:
             return Seen(parse_messages(text.value), path)
     if not system.live:
         return Unseen(Why.ABSENT, ("/var/log/dmesg", "/var/log/kern.log"))
-    return ring_buffer()
-
-
-def ring_buffer() -> Seen[tuple[KernelMessage, ...]] | Unseen:
-    """/dev/kmsg gives one record a read and EAGAIN at the end (kernel, Documentation/ABI/testing/dev-kmsg)."""
     try:
-        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # A record may go on with lines of key=value pairs, which begin with a space.
+        return Seen(parse_messages(system.kernel_log()), "/dev/kmsg")
     except OSError as error:
         return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
-    lines = []
-    try:
-        for _ in range(1 << 16):
-            try:
-                lines.append(os.read(fd, 8192))
-            except BlockingIOError:
-                break
-            except BrokenPipeError:
-                continue
-    except OSError as error:
-        return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
-    finally:
-        os.close(fd)
-    # A record may go on with lines of key=value pairs, which begin with a space.
-    text = b"".join(lines).decode(errors="replace")
-    return Seen(parse_messages(text), "/dev/kmsg")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
-from gpucheck.system.protocol import NotLive, Running, Status
+from gpucheck.system.protocol import Identity, NotLive, Running, Status
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
@@ -92,6 +92,7 @@ class Rootfs:
     """The files below a directory, as a program with that root directory would see them. Executes nothing."""
 
     live = False
+    identity: Identity | None = None
 
     def __init__(self, root: str, env: Mapping[str, str] | None = None) -> None:
         """``root``: an existing directory. ``env``: the environment that programs there would get.
@@ -131,6 +132,12 @@ class Rootfs:
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         return glob_by_names(self, pattern)
+
+    def open_error(self, path: str) -> str:
+        return "?"
+
+    def kernel_log(self) -> str:
+        raise NotLive(f"{self.root} is only files: no kernel runs there")
 
     def start(self, *argv: str, timeout: float) -> Running:
         raise NotLive(f"{argv[0]} was not run: {self.root} is only files")
