@@ -35,7 +35,7 @@ from gpucheck.versions import CudaVersion
 ROOT = Path(__file__).resolve().parent.parent
 
 #: The causes that a pair can have; without one the runtime accepts the driver and finds no device (100).
-CAUSES = ("libcuda-missing", "libcuda-unloadable", "driver-too-old")
+CAUSES = ("libcuda-missing", "libcuda-for-other-processor", "libcuda-unloadable", "driver-too-old")
 
 #: Run with the driver on LD_LIBRARY_PATH: says what each library answers, each in a child, so that none finds what another
 #: left loaded. Of gpucheck it uses nothing.
@@ -191,6 +191,9 @@ def predict(driver: Driver, runtime: Runtime) -> Answer:
     (copy,) = snapshot.runtimes
     own = str(copy.cuda or "")
     if cause.startswith("libcuda"):
+        if cause == "libcuda-for-other-processor":
+            # ld.so passes such files over, and says no more than that it found none: for it, this is the same.
+            return Answer(35, "", own, "libcuda-unloadable")
         lacking = re.search(r"needs (\S+), which is not found", found[cause].summary)
         return Answer(35, "", own, f"{cause}: {lacking[1]}" if lacking else cause)
     version, supported = reading.driver_version(snapshot), reading.supported_cuda(snapshot)

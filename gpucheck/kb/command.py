@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, drivers, forward, frameworks, packages, toolkits, xids
+from gpucheck.kb import capabilities, clouds, drivers, forward, frameworks, kernel_log, packages, toolkits, xids
 from gpucheck.record import dataclass, fields
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -82,6 +82,9 @@ TABLES = (
     Table("nvml-codes", "result codes of NVML", ("code",), kb.nvml_codes),
     Table("xids", "faults that the kernel driver logs", ("xid",), xids.xids),
     Table("xid-actions", "what the words in NVIDIA's Xid catalogue mean", ("action",), xids.actions),
+    Table("kernel-log", "what the driver logs of a GPU that it cannot start", ("pattern",), kernel_log.lines),
+    Table("kernel-codes", "status codes in RmInitAdapter failed", ("name",), kernel_log.statuses),
+    Table("generations", "GPUs by PCI device id: drivers, kind of module", ("first",), kernel_log.generations),
     Table("nodes", "cloud node images and their drivers", ("service", "image"), clouds.node_images),
     Table("traced-libraries", "libraries that gpucheck trace reports", ("pattern",), _of("trace.names", "libraries")),
     Table("traced-devices", "files that gpucheck trace reports", ("pattern",), _of("trace.names", "devices")),

@@ -72,7 +72,34 @@ def driver_library(system: System, soname: str, path: str, real: str, kind: str)
             kind = "wsl"
         elif "/tegra/" in real:
             kind = "tegra"
-    return Library(soname, path, real, kind, version[1] if version else "", "", size)
+    return Library(soname, path, real, kind, version[1] if version else "", "", size, machine(system, real))
+
+
+#: e_machine in elf(5), as ``uname -m`` spells it.
+MACHINES: Final = {3: "i686", 21: "ppc64le", 40: "armv7l", 62: "x86_64", 183: "aarch64"}
+
+
+def machine(system: System, path: str) -> str:
+    """For which processor a library is, from its header; '' where it does not tell."""
+    try:
+        header = system.read(path, 20)
+    except OSError:
+        return ""
+    return MACHINES.get(int.from_bytes(header[18:20], "little"), "") if header[:4] == b"\x7fELF" else ""
+
+
+def broken_links(system: System) -> tuple[str, ...]:
+    """Names of driver libraries, in the folders of the platforms, whose link leads to nothing: ``PATH -> TARGET``."""
+    found = []
+    for folder in dict.fromkeys(folder for row in kb.driver_places() for folder in system.glob(row.pattern)):
+        for name in names(system, folder):
+            path = f"{folder}/{name}"
+            if name in ("libcuda.so.1", "libnvidia-ml.so.1") and system.resolve(path) is None:
+                try:
+                    found.append(f"{path} -> {system.link(path)}")
+                except OSError:
+                    continue
+    return tuple(found)
 
 
 def is_elf(system: System, path: str) -> bool:

@@ -32,7 +32,18 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         interview.ask("cuda", "libcuda.so.1")
         interview.ask("nvml", "libnvidia-ml.so.1")
     # While the driver answers, the rest of the program is loaded.
-    from gpucheck.probes import environment, hardware, host, kernel, libraries, python, runtime
+    from gpucheck.probes import (
+        environment,
+        hardware,
+        host,
+        kernel,
+        kubernetes,
+        libraries,
+        packages,
+        python,
+        runtime,
+        services,
+    )
 
     environments = python.pythons(system, interpreter)
     installed = python.distributions(system, environments)
@@ -41,13 +52,15 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     if interview:
         for copy in copies:
             interview.ask("cudart", copy.path)
+    where = host.host(system)
+    database = packages.packages(system)
     libcuda = libraries.choice(system, "libcuda.so.1")
     libcuda_copies = libraries.driver_copies(system, "libcuda.so.1", libcuda)
     nvml_copies = libraries.driver_copies(system, "libnvidia-ml.so.1", libraries.choice(system, "libnvidia-ml.so.1"))
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
-        host=host.host(system),
+        host=where,
         pci=hardware.pci(system),
         kernel=kernel.kernel(system),
         nodes=nodes,
@@ -61,9 +74,17 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         distributions=python.telling(installed),
         environment=environment.environment(system),
         container=host.container(system),
-        runtime=runtime.runtime(system),
-        kubernetes=host.kubernetes(system),
+        runtime=runtime.runtime(system, database),
+        kubernetes=kubernetes.kubernetes(system),
         shared_memory=host.shared_memory(system),
+        packages=database,
+        services=services.services(system),
+        mps=services.mps(system),
+        modprobe=services.modprobe(system),
+        toolkit_homes=services.toolkit_homes(system),
+        broken_links=libraries.broken_links(system),
+        # Only there is it known to be missing while libcuda.so.1 is found.
+        libcuda_unversioned=libraries.choice(system, "libcuda.so") if where.wsl else None,
         **answers(interview, silent, copies),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpucheck import kb
-from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Snapshot, Why
+from gpucheck.facts import Call, DeviceNode, Gpu, Library, Package, PciDevice, Seen, Service, Snapshot, Why
 from gpucheck.finding import Evidence, Severity
 from gpucheck.versions import CudaVersion, DriverVersion
 
@@ -36,9 +36,16 @@ def gpu_here(snapshot: Snapshot) -> str:
         return f"{found[0].address} on the PCI bus"
     if snapshot.host.wsl and node(snapshot, "/dev/dxg"):
         return "/dev/dxg of WSL2"
-    if isinstance(snapshot.host.tegra, Seen):
+    if tegra(snapshot):
         return "the GPU of a Jetson"
     return ""
+
+
+def tegra(snapshot: Snapshot) -> bool:
+    """Whether this is a Jetson, or a container on one: its files are the host's, its device nodes may be given."""
+    return isinstance(snapshot.host.tegra, Seen) or any(
+        node(snapshot, path) for path in ("/dev/nvhost-gpu", "/dev/nvmap")
+    )
 
 
 def wants_gpu(snapshot: Snapshot) -> bool:
@@ -117,6 +124,12 @@ def cuda_code(snapshot: Snapshot, name: str = "cuInit") -> int | None:
     return None
 
 
+def contexts(snapshot: Snapshot) -> dict[str, int]:
+    """What making a context gave, by the GPU's UUID."""
+    gpus = snapshot.cuda.value.gpus if isinstance(snapshot.cuda, Seen) else ()
+    return {gpu.uuid: gpu.context for gpu in gpus if gpu.context is not None}
+
+
 def nvml_code(snapshot: Snapshot) -> int | None:
     """The result code of nvmlInit; None when it was not called."""
     if isinstance(snapshot.nvml, Seen):
@@ -146,6 +159,46 @@ def kernel_lines(snapshot: Snapshot, *words: str) -> tuple[Evidence, ...]:
             if any(word in message.text for word in words):
                 return (Evidence(message.text, snapshot.kernel.messages.source),)
     return ()
+
+
+def kernel_text(snapshot: Snapshot) -> str:
+    """The driver's lines in the kernel log, without "NVRM:", joined by single spaces; '' when there are none to see.
+
+    The driver breaks its messages: "installed in this system is not supported by open" / "nvidia.ko because it ...".
+    """
+    if not isinstance(snapshot.kernel.messages, Seen):
+        return ""
+    return " ".join(" ".join(message.text.replace("NVRM:", " ").split()) for message in snapshot.kernel.messages.value)
+
+
+def host_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
+    """NVIDIA GPUs on the bus of the machine itself: a container sees all of its host's there, given to it or not."""
+    return () if in_container(snapshot) else pci_gpus(snapshot)
+
+
+def listed(snapshot: Snapshot) -> int:
+    """How many GPUs the driver lists, through CUDA or NVML, whichever sees more."""
+    facts = (snapshot.cuda, snapshot.nvml)
+    return max(len(fact.value.gpus) if isinstance(fact, Seen) else 0 for fact in facts)
+
+
+def all_driven(snapshot: Snapshot) -> bool:
+    """Whether the driver lists as many GPUs as are on the bus: then what was logged of one before is over."""
+    return 0 < len(pci_gpus(snapshot)) <= listed(snapshot)
+
+
+def packages(snapshot: Snapshot, beginning: str) -> tuple[Package, ...]:
+    """Packages whose name begins so, as far as a database was seen."""
+    if not isinstance(snapshot.packages, Seen):
+        return ()
+    return tuple(package for package in snapshot.packages.value if package.name.startswith(beginning))
+
+
+def service(snapshot: Snapshot, name: str) -> Service | None:
+    """A daemon of the driver's; None when that was not seen."""
+    if not isinstance(snapshot.services, Seen):
+        return None
+    return next((service for service in snapshot.services.value if service.name == name), None)
 
 
 def no_kernel(snapshot: Snapshot) -> bool:

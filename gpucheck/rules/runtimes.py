@@ -10,7 +10,7 @@ from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.kb import drivers
 from gpucheck.record import dataclass
 from gpucheck.rules import reading
-from gpucheck.rules.devices import BELOW
+from gpucheck.rules.causes import REFUSING
 from gpucheck.rules.rule import CannotTell, Layer, rule
 from gpucheck.versions import CudaVersion
 
@@ -201,15 +201,7 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
         )
 
 
-@rule(
-    Layer.RUNTIME,
-    follows=(
-        "driver-too-old", "visible-devices-hides-gpus", "compute-mode-exclusive", "gpu-memory-full", "mig-without-instances", "mps-unreachable", "libcuda-is-stub", "cuda-compat-refused", "libcuda-off-loader-path",
-        "libcuda-unloadable", "driver-version-mismatch", "fabric-not-ready", "hmm-breaks-cuda", "uvm-not-working",
-        "wsl-libcuda-shadowed", *BELOW, "device-node-missing", "device-permission-denied", "device-refused-by-cgroup",
-        "device-without-driver", "compute-capability-not-granted", "libcuda-missing", "driver-does-not-answer", "gpu-unreached",
-    ),
-)  # fmt: skip
+@rule(Layer.RUNTIME, follows=("driver-too-old", *REFUSING, "gpu-unreached"))
 def runtime_refused(snapshot: Snapshot) -> Iterator[Complaint]:
     """A CUDA runtime on this system finds no usable GPU: cudaGetDeviceCount fails.
 
