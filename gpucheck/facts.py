@@ -468,7 +468,7 @@ class Kubernetes:
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class SystemPackage:
     """A package of the driver or its surroundings, as the distribution's database has it."""
 
     name: str
@@ -689,7 +689,9 @@ class Snapshot:
     differences: Seen[tuple[Difference, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no command was traced")
     """Of a traced command: prediction against observation."""
     imported: Seen[Imported] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no import was asked for")
-    packages: Seen[tuple[Package, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no package database was looked at")
+    system_packages: Seen[tuple[SystemPackage, ...]] | Unseen = Unseen(
+        Why.NOT_APPLICABLE, (), "no package database was looked at"
+    )
     """Packages of the driver."""
     services: Seen[tuple[Service, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no service was looked at")
     mps: Seen[Mps] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the MPS directory was not looked at")

@@ -39,10 +39,10 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         kernel,
         kubernetes,
         libraries,
-        packages,
         python,
         runtime,
         services,
+        system_packages,
     )
 
     environments = python.pythons(system, interpreter)
@@ -53,7 +53,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         for copy in copies:
             interview.ask("cudart", copy.path)
     where = host.host(system)
-    database = packages.packages(system)
+    database = system_packages.system_packages(system)
     libcuda = libraries.choice(system, "libcuda.so.1")
     libcuda_copies = libraries.driver_copies(system, "libcuda.so.1", libcuda)
     nvml_copies = libraries.driver_copies(system, "libnvidia-ml.so.1", libraries.choice(system, "libnvidia-ml.so.1"))
@@ -77,7 +77,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         runtime=runtime.runtime(system, database),
         kubernetes=kubernetes.kubernetes(system),
         shared_memory=host.shared_memory(system),
-        packages=database,
+        system_packages=database,
         services=services.services(system),
         mps=services.mps(system),
         modprobe=services.modprobe(system),

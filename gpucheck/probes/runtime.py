@@ -6,7 +6,7 @@ import json
 import re
 from typing import Final
 
-from gpucheck.facts import ContainerRuntime, Package, Seen, Unseen, Why
+from gpucheck.facts import ContainerRuntime, Seen, SystemPackage, Unseen, Why
 from gpucheck.probes.text import read_text
 from gpucheck.system import System
 
@@ -42,7 +42,7 @@ HOOK: Final = ("/usr/bin/nvidia-container-runtime-hook", "/usr/bin/nvidia-contai
 REFRESH: Final = ("/etc/systemd/system/nvidia-cdi-refresh.service", "/usr/lib/systemd/system/nvidia-cdi-refresh.service", "/lib/systemd/system/nvidia-cdi-refresh.service")  # fmt: skip
 
 
-def runtime(system: System, packages: Seen[tuple[Package, ...]] | Unseen) -> Seen[ContainerRuntime] | Unseen:
+def runtime(system: System, packages: Seen[tuple[SystemPackage, ...]] | Unseen) -> Seen[ContainerRuntime] | Unseen:
     """ABSENT where neither a container engine nor the toolkit is installed."""
     toolkit = next((path for path in TOOLKIT if system.resolve(path)), "")
     engines = tuple(dict.fromkeys(name for path, name in ENGINES if system.resolve(path)))

@@ -92,7 +92,7 @@ def _history(snapshot: Snapshot, module: DriverVersion, others: list[Library]) -
             if stale
             else "The driver's packages are half installed.",
             "sudo dpkg --configure -a && sudo apt --fix-broken install && sudo dkms autoinstall, then reboot"
-            if isinstance(snapshot.packages, Seen) and "dpkg" in snapshot.packages.source
+            if isinstance(snapshot.system_packages, Seen) and "dpkg" in snapshot.system_packages.source
             else "Install the driver's packages again, all of one version, rebuild its module (sudo dkms autoinstall), then reboot",
             (
                 *(Evidence(f"the module on disk is {file.version}", file.path) for file in stale),

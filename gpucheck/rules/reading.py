@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpucheck import kb
-from gpucheck.facts import Call, DeviceNode, Gpu, Library, Package, PciDevice, Seen, Service, Snapshot, Why
+from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Service, Snapshot, SystemPackage, Why
 from gpucheck.finding import Evidence, Severity
 from gpucheck.versions import CudaVersion, DriverVersion
 
@@ -187,11 +187,11 @@ def all_driven(snapshot: Snapshot) -> bool:
     return 0 < len(pci_gpus(snapshot)) <= listed(snapshot)
 
 
-def packages(snapshot: Snapshot, beginning: str) -> tuple[Package, ...]:
+def packages(snapshot: Snapshot, beginning: str) -> tuple[SystemPackage, ...]:
     """Packages whose name begins so, as far as a database was seen."""
-    if not isinstance(snapshot.packages, Seen):
+    if not isinstance(snapshot.system_packages, Seen):
         return ()
-    return tuple(package for package in snapshot.packages.value if package.name.startswith(beginning))
+    return tuple(package for package in snapshot.system_packages.value if package.name.startswith(beginning))
 
 
 def service(snapshot: Snapshot, name: str) -> Service | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpucheck.facts import Container, ContainerRuntime, DeviceNode, Kubernetes, Package, Seen, Snapshot
+from gpucheck.facts import Container, ContainerRuntime, DeviceNode, Kubernetes, Seen, Snapshot, SystemPackage
 from gpucheck.finding import Status
 from gpucheck.record import replace
 from tests.machines import (
@@ -65,7 +65,7 @@ def nodes(*found: DeviceNode, **changes: object) -> Snapshot:
 
 
 OPEN = (node("/dev/nvidiactl"), node("/dev/nvidia-uvm"))
-COMPAT = Seen((Package("cuda-compat-12-9", "575.57.08-1", "installed"),), "/var/lib/dpkg/status")
+COMPAT = Seen((SystemPackage("cuda-compat-12-9", "575.57.08-1", "installed"),), "/var/lib/dpkg/status")
 
 CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("sandbox-hides-gpu", "gVisor", bare(container=GVISOR, pci=ABSENT), FAIL),
@@ -153,9 +153,14 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("toolkit-older-than-cgroups", "1.7 on version 1", toolkit(library_version="1.7.0", cgroups=1), PASS),
     ("toolkit-older-than-cgroups", "1.18 on version 2", toolkit(library_version="1.18.0", cgroups=2), PASS),
     ("toolkit-older-than-cgroups", "not readable", healthy(runtime=UNREADABLE), UNKNOWN),
-    ("cuda-compat-on-host", "installed", replace(toolkit(), packages=COMPAT), FAIL),
-    ("cuda-compat-on-host", "no engine to give it on", healthy(packages=COMPAT), PASS),
-    ("cuda-compat-on-host", "not installed", replace(toolkit(), packages=Seen((), "/var/lib/dpkg/status")), PASS),
+    ("cuda-compat-on-host", "installed", replace(toolkit(), system_packages=COMPAT), FAIL),
+    ("cuda-compat-on-host", "no engine to give it on", healthy(system_packages=COMPAT), PASS),
+    (
+        "cuda-compat-on-host",
+        "not installed",
+        replace(toolkit(), system_packages=Seen((), "/var/lib/dpkg/status")),
+        PASS,
+    ),
     ("cuda-compat-on-host", "not readable", healthy(runtime=UNREADABLE), UNKNOWN),
     ("gpus-not-allotted", "the image asks for all", pod("all"), FAIL),
     ("gpus-not-allotted", "privileged", pod(UUID, nvml=TWO), FAIL),

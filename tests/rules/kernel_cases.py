@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpucheck.facts import Ban, Dkms, Package, Seen, Service, Snapshot
+from gpucheck.facts import Ban, Dkms, Seen, Service, Snapshot, SystemPackage
 from gpucheck.finding import Status
 from gpucheck.record import replace
 from tests.machines import (
@@ -145,7 +145,9 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     (
         "kernel-driver-not-loaded",
         "half installed",
-        replace(unloaded(), packages=Seen((Package("nvidia-driver-580", "580.95.05-1", "unpacked"),), "dpkg")),
+        replace(
+            unloaded(), system_packages=Seen((SystemPackage("nvidia-driver-580", "580.95.05-1", "unpacked"),), "dpkg")
+        ),
         FAIL,
     ),
     ("kernel-driver-not-loaded", "only the libraries", replace(unloaded(), libcuda_copies=(driver_library(),)), FAIL),
@@ -300,7 +302,7 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         "of another version",
         fabric(
             Service("nvidia-fabricmanager", True, True),
-            packages=Seen((Package("nvidia-fabricmanager-580", "580.65.06-1", "installed"),), "dpkg"),
+            system_packages=Seen((SystemPackage("nvidia-fabricmanager-580", "580.65.06-1", "installed"),), "dpkg"),
         ),
         FAIL,
     ),

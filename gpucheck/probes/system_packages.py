@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gpucheck.facts import Package, Seen, Unseen
+from gpucheck.facts import Seen, SystemPackage, Unseen
 from gpucheck.probes.text import read_text
 from gpucheck.system import System
 
@@ -30,7 +30,7 @@ BEGINNINGS: Final = (
 )
 
 
-def packages(system: System) -> Seen[tuple[Package, ...]] | Unseen:
+def system_packages(system: System) -> Seen[tuple[SystemPackage, ...]] | Unseen:
     """Installed or half-installed packages, sorted by name; ABSENT where neither database is there (RPM's is not read)."""
     text = read_text(system, DPKG, 32 << 20)
     if isinstance(text, Seen):
@@ -41,10 +41,10 @@ def packages(system: System) -> Seen[tuple[Package, ...]] | Unseen:
     return Unseen(text.why, (DPKG, PACMAN), text.detail)
 
 
-def parse_dpkg(text: str) -> tuple[Package, ...]:
+def parse_dpkg(text: str) -> tuple[SystemPackage, ...]:
     """From dpkg's status file: the third word of Status is the state; ``config-files`` is a package that was removed.
 
-    Source: dpkg(1), "Package states".
+    Source: dpkg(1), "SystemPackage states".
     """
     found = []
     for paragraph in ("\n" + text).split("\nPackage: ")[1:]:
@@ -54,15 +54,15 @@ def parse_dpkg(text: str) -> tuple[Package, ...]:
         fields = dict(line.split(": ", 1) for line in lines if line.startswith(("Status: ", "Version: ")))
         state = fields.get("Status", "").split(" ")[-1]
         if state not in ("", "not-installed", "config-files"):
-            found.append(Package(name, fields.get("Version", ""), state))
+            found.append(SystemPackage(name, fields.get("Version", ""), state))
     return tuple(sorted(set(found), key=lambda package: (package.name, package.version)))
 
 
-def parse_pacman(names: tuple[str, ...]) -> tuple[Package, ...]:
+def parse_pacman(names: tuple[str, ...]) -> tuple[SystemPackage, ...]:
     """From the folders of pacman's database: ``nvidia-utils-580.95.05-1``, name, version and release."""
     found = []
     for name in names:
         match = re.fullmatch(r"(.+)-([^-]+-[^-]+)", name)
         if match and TELLING.fullmatch(match[1]):
-            found.append(Package(match[1], match[2], "installed"))
+            found.append(SystemPackage(match[1], match[2], "installed"))
     return tuple(sorted(found, key=lambda package: package.name))
