@@ -70,12 +70,6 @@ TABLES = (
     Table("brands", "NVML brands that may use cuda-compat", ("brand",), forward.brands),
     Table("jetsons", "CUDA upgrade packages by JetPack", ("jetpack",), forward.jetsons),
     Table("builds", "builds of frameworks: CUDA, cuDNN, architectures", ("library", "version", "variant"), _builds),
-    Table(
-        "lock-builds",
-        "the CUDA of wheels on PyPI, for lock files",
-        ("library", "version"),
-        _of("project.builds", "rows"),
-    ),
     Table("cudnn", "cuDNN support matrices", ("first", "cuda"), frameworks.cudnn),
     Table("sonames", "toolkit libraries that are looked for", ("stem",), kb.sonames),
     Table("wheels", "wheels that ship a library", ("soname", "wheel"), packages.wheels),
