@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Generic, TypeVar
 
+from gpucheck.installed import Cached, Loads, Packages, Preload, Tool
 from gpucheck.record import dataclass
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -555,6 +556,15 @@ class Snapshot:
     differences: Seen[tuple[Difference, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no command was traced")
     """Of a traced command: prediction against observation."""
     imported: Seen[Imported] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no import was asked for")
+    packages: Seen[Packages] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no package was looked into")
+    loads: Seen[tuple[Loads, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no framework was looked into")
+    """What each GPU framework would load."""
+    extensions: Seen[tuple[Loads, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no extension was looked into")
+    """What the extensions of torch lack."""
+    tools: Seen[tuple[Tool, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no tool was looked for")
+    cached: Seen[tuple[Cached, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the linker's cache was not looked at")
+    """GPU libraries in /etc/ld.so.cache."""
+    preloads: Seen[tuple[Preload, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "preloading was not looked at")
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

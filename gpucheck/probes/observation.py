@@ -32,7 +32,19 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         interview.ask("cuda", "libcuda.so.1")
         interview.ask("nvml", "libnvidia-ml.so.1")
     # While the driver answers, the rest of the program is loaded.
-    from gpucheck.probes import environment, hardware, host, kernel, libraries, python, runtime
+    from gpucheck.probes import (
+        environment,
+        extensions,
+        hardware,
+        host,
+        kernel,
+        libraries,
+        loads,
+        packages,
+        python,
+        runtime,
+        tools,
+    )
 
     environments = python.pythons(system, interpreter)
     installed = python.distributions(system, environments)
@@ -44,10 +56,14 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     libcuda = libraries.choice(system, "libcuda.so.1")
     libcuda_copies = libraries.driver_copies(system, "libcuda.so.1", libcuda)
     nvml_copies = libraries.driver_copies(system, "libnvidia-ml.so.1", libraries.choice(system, "libnvidia-ml.so.1"))
+    place = host.host(system)
+    frameworks = python.frameworks(system, installed)
+    together = packages.packages(system, environments, installed, place)
+    cached = tools.cached(system)
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
-        host=host.host(system),
+        host=place,
         pci=hardware.pci(system),
         kernel=kernel.kernel(system),
         nodes=nodes,
@@ -57,13 +73,19 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         compat=libraries.compat(system, libcuda_copies),
         libraries=toolkit,
         pythons=environments,
-        frameworks=python.frameworks(system, installed),
+        frameworks=frameworks,
         distributions=python.telling(installed),
         environment=environment.environment(system),
         container=host.container(system),
         runtime=runtime.runtime(system),
         kubernetes=host.kubernetes(system),
         shared_memory=host.shared_memory(system),
+        packages=together,
+        loads=loads.loads(system, environments, frameworks, toolkit, together),
+        extensions=extensions.extensions(system, environments, installed, toolkit),
+        tools=tools.tools(system, environments, installed, cached),
+        cached=cached,
+        preloads=loads.preloads(system),
         **answers(interview, silent, copies),
     )
 

@@ -110,8 +110,10 @@ def canonical(name: str) -> str:
 
 #: Distributions that tell something about GPUs; only these go into a snapshot.
 TELLING: Final = (
-    r"nvidia-.*|cuda-.*|torch.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm|numba.*|numpy"
-    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|rmm.*|keras|flash-attn|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"nvidia-.*|cuda-.*|torch.*|pytorch-.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm.*|numba.*|numpy"
+    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|cugraph.*|rmm.*|keras|flash-attn.*|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"|ctranslate2|faiss.*|llama-cpp-python|transformer-engine.*|opencv-.*|mamba-ssm|causal-conv1d|auto-gptq|apex|dgl.*|pycuda|mxnet.*"
+    r"|pyg-lib|detectron2|mmcv.*|sgl-kernel|sglang|flashinfer.*|natten|spconv.*|pytorch3d|fbgemm-gpu.*|gsplat|warp-lang"
 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpucheck import kb
 from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Snapshot, Why
 from gpucheck.finding import Evidence, Severity
-from gpucheck.versions import CudaVersion, DriverVersion
+from gpucheck.kb.drivers import Implemented, implemented_cuda
+from gpucheck.versions import DriverVersion
 
 
 def pci_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
@@ -95,13 +96,19 @@ def driver_version(snapshot: Snapshot) -> tuple[DriverVersion, str] | None:
     return None
 
 
-def supported_cuda(snapshot: Snapshot) -> tuple[CudaVersion, str] | None:
-    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row."""
-    if isinstance(snapshot.cuda, Seen) and snapshot.cuda.value.cuda:
-        return snapshot.cuda.value.cuda, f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+def supported_cuda(snapshot: Snapshot) -> tuple[Implemented, str] | None:
+    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row.
+
+    For a branch that has no row it is an extrapolation from its neighbours, and the evidence says so.
+    """
+    if isinstance(snapshot.cuda, Seen) and (cuda := snapshot.cuda.value.cuda):
+        source = f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+        return Implemented(cuda, cuda, source), source
     known = driver_version(snapshot)
-    row = kb.driver_cuda(known[0]) if known else None
-    return (row[0], f"driver {known[0]} in {known[1]}; {row[1]}") if known and row else None
+    if known is None:
+        return None
+    implemented = implemented_cuda(known[0])
+    return implemented, f"driver {known[0]} in {known[1]}; {implemented.reference}"
 
 
 def chosen_libcuda(snapshot: Snapshot) -> Library | None:

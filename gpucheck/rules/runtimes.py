@@ -107,11 +107,17 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
         raise CannotTell(
             "the driver's CUDA version is not known", ("cuDriverGetVersion", "/proc/driver/nvidia/version")
         )
-    cuda, source = supported
+    implemented, source = supported
     known = reading.driver_version(snapshot)
     for demand in wanting:
-        if demand.major <= cuda.major:
+        if implemented.at_least and demand.major <= implemented.at_least.major:
             continue
+        cuda = implemented.at_most
+        if cuda is None or demand.major <= cuda.major:
+            raise CannotTell(
+                f"the driver's branch is not known: it implements CUDA {implemented}, {demand.name} needs CUDA {demand.cuda}",
+                (source,),
+            )
         family = kb.families().get(demand.major)
         floor = f"{family.driver_floor} or newer" if family else "newer"
         yield Complaint(
@@ -157,10 +163,11 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
         if reading.no_kernel(snapshot) and demands(snapshot):
             raise CannotTell("the driver is the host's; these are only files")
         return
-    cuda, source = supported
+    implemented, source = supported
     known = reading.driver_version(snapshot)
     for demand in demands(snapshot):
-        if demand.version is None or demand.major != cuda.major or demand.version <= cuda:
+        cuda = implemented.at_most
+        if demand.version is None or cuda is None or demand.major != cuda.major or demand.version <= cuda:
             continue
         family = kb.families().get(demand.major)
         if family and known and known[0] < family.driver_floor:
