@@ -188,7 +188,8 @@ def _missing(system: System, closure: Closure, libraries: tuple[Library, ...]) -
         odd = next((c for c in each.candidates if not c.skipped.startswith(("not there", "no such directory"))), None)
         why = each.fatal or (f"{odd.path}: {odd.skipped}" if odd else "")
         copies = tuple(library.path for library in libraries if library.soname == each.soname)
-        yield Absent(each.soname, each.requester or "", current, why, copies)
+        requester = (system.resolve(each.requester) or each.requester) if each.requester else ""
+        yield Absent(each.soname, requester, current, why, copies)
 
 
 def _misfits(closure: Closure) -> Iterator[Misfit]:

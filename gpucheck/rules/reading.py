@@ -6,7 +6,7 @@ from gpucheck import kb
 from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Snapshot, Why
 from gpucheck.finding import Evidence, Severity
 from gpucheck.kb.drivers import Implemented, implemented_cuda
-from gpucheck.versions import DriverVersion
+from gpucheck.versions import ComputeCapability, DriverVersion
 
 
 def pci_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
@@ -22,6 +22,11 @@ def answering_gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
         if isinstance(fact, Seen) and fact.value.gpus:
             return fact.value.gpus
     return ()
+
+
+def capable(snapshot: Snapshot) -> list[tuple[Gpu, ComputeCapability]]:
+    """The GPUs whose compute capability is known, with it."""
+    return [(gpu, gpu.capability) for gpu in answering_gpus(snapshot) if gpu.capability]
 
 
 def reached(snapshot: Snapshot) -> bool:
@@ -61,6 +66,19 @@ def declares_gpu(snapshot: Snapshot) -> str:
 def absence(snapshot: Snapshot) -> Severity:
     """How bad it is that no GPU is reached."""
     return Severity.ERROR if wants_gpu(snapshot) else Severity.NOTE
+
+
+def lacking(snapshot: Snapshot) -> Severity:
+    """How bad it is that a GPU build lacks what it needs for the GPU: nothing to act on where there is no GPU to use."""
+    if gpu_here(snapshot) or declares_gpu(snapshot):
+        return Severity.ERROR
+    return Severity.WARNING if no_kernel(snapshot) else Severity.NOTE
+
+
+def import_names(snapshot: Snapshot, *words: str) -> bool:
+    """Whether a real import failed with one of the words in its error."""
+    trouble = snapshot.imported.value.trouble if isinstance(snapshot.imported, Seen) else ""
+    return any(word and word in trouble for word in words)
 
 
 def node(snapshot: Snapshot, path: str) -> DeviceNode | None:
