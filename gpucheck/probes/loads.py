@@ -18,6 +18,8 @@ from gpucheck.system import System
 if TYPE_CHECKING:
     from gpucheck.elf.closure import Closure
     from gpucheck.elf.resolution import Resolution
+    from gpucheck.libs.interpreter import Interpreter
+    from gpucheck.libs.targets import Installed
 
 #: Of these all is followed in any case: it takes 30 ms, that of torch 250 ms.
 SMALL: Final = ("onnxruntime-gpu", "xgboost", "xgboost-cu12", "ctranslate2", "llama-cpp-python")
@@ -123,14 +125,13 @@ def _followed(
     system: System, environments: Sequence[Python], framework: Framework, libraries: tuple[Library, ...], why: str
 ) -> Loads:
     from gpucheck.libs.imports import import_closure
-    from gpucheck.libs.interpreter import start_interpreter
     from gpucheck.libs.targets import find_distribution
 
     here = [each for each in environments if framework.location in each.packages]
     target = find_distribution(system, framework.name, here)
     if target is None:
         raise ElfError(framework.location, f"no list of files of {framework.name}")
-    interpreter = start_interpreter(system, target.environment, environments)
+    interpreter = _interpreter(system, target, environments)
     closure = import_closure(system, target, interpreter)
     versions = {library.real: library for library in libraries}
     hidden = {each.soname: each.path for each in reversed(closure.shadowed)}
@@ -139,7 +140,7 @@ def _followed(
     loaded = tuple(
         _loaded(system, soname, each, versions, hidden)
         for soname, each in got.items()
-        if soname.startswith((*stems, "libcudnn_", *COMMON))
+        if soname.startswith((*stems, "libcudnn_", "libstdc++.so"))
     )
     return Loads(
         framework.name,
@@ -148,9 +149,24 @@ def _followed(
         why,
         loaded,
         tuple(_missing(system, closure, libraries)),
-        tuple(_misfits(closure)),
+        (*_misfits(closure), *_nccl_misfits(system, closure)),
         closure.unread,
     )
+
+
+def _interpreter(system: System, target: Installed, environments: Sequence[Python]) -> Interpreter:
+    """The process that imports it; where neither Python nor ld.so is there to be read, one as its libraries ask for."""
+    from gpucheck.elf import Process, find_linker, read_elf
+    from gpucheck.elf.search import working_directory
+    from gpucheck.libs.interpreter import Interpreter, start_interpreter
+
+    try:
+        return start_interpreter(system, target.environment, environments)
+    except ElfError:
+        if not target.libraries:
+            raise
+        linker = find_linker(system, read_elf(system, target.libraries[0]))
+        return Interpreter(None, Process(system, linker, cwd=working_directory(system)), "", "")
 
 
 def _loaded(
@@ -210,6 +226,29 @@ def _misfits(closure: Closure) -> Iterator[Misfit]:
             lack.message,
             hows.get(lack.path or "", ""),
         )
+
+
+def _nccl_misfits(system: System, closure: Closure) -> Iterator[Misfit]:
+    """The first function that a framework calls and the NCCL that it gets does not have: NCCL's symbols carry no versions, and
+    all CUDA majors share its name, so that an older copy is taken (ncclCommRegister: pytorch#119932).
+    """
+    from gpucheck.elf import read_elf
+    from gpucheck.elf.lookup import Exports
+    from gpucheck.elf.symbols import read_symbols
+
+    for each in closure.resolutions:
+        if not (each.soname.startswith("libnccl.so.") and each.edge == "needed" and each.path and each.requester):
+            continue
+        try:
+            provider = next(one for one in closure.resolutions if one.path == each.path and one.how != "resident")
+            exports = Exports(system, read_elf(system, each.path))
+            for wanted in read_symbols(system, read_elf(system, each.requester)).undefined:
+                if wanted.name.startswith("nccl") and not wanted.weak and not exports.define(wanted.name):
+                    message = f"{each.requester}: undefined symbol: {wanted.name}"
+                    yield Misfit(each.requester, each.soname, each.path, "", wanted.name, message, provider.how)
+                    return
+        except (ElfError, OSError, StopIteration):
+            continue
 
 
 # -- what is preloaded -------------------------------------------------------------------------------------------------
