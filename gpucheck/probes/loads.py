@@ -64,7 +64,7 @@ def suspicion(system: System, framework: Framework, packages: Seen[Packages] | U
         if variable == "LD_PRELOAD" and system.env.get(variable):
             return "LD_PRELOAD is set"
         for folder in folders(system, variable):
-            hiding = next((name for name in names(system, folder) if _hides(name)), "")
+            hiding = next((name for name in names(system, folder) if _is_known(name)), "")
             if hiding:
                 return f"{variable} leads to {hiding} in {folder}"
     if framework.name in SMALL:
@@ -88,7 +88,7 @@ def suspicion(system: System, framework: Framework, packages: Seen[Packages] | U
     return ""
 
 
-def _hides(name: str) -> bool:
+def _is_known(name: str) -> bool:
     return name.startswith(COMMON) or any(name.startswith(f"{row.stem}.so") for row in kb.sonames())
 
 
@@ -150,8 +150,16 @@ def _followed(
         loaded,
         tuple(_missing(system, closure, libraries)),
         (*_misfits(closure), *_nccl_misfits(system, closure)),
-        closure.unread,
+        (*closure.unread, *(each.fatal for each in closure.missing if each.fatal and _is_stump(system, each))),
     )
+
+
+def _is_stump(system: System, each: Resolution) -> bool:
+    """A file that is shorter than an ELF header (64 bytes) and not empty is no library that was cut off in a copy."""
+    try:
+        return "/" in each.soname and each.path is None and 0 < system.status(each.soname).size < 64
+    except OSError:
+        return False
 
 
 def _interpreter(system: System, target: Installed, environments: Sequence[Python]) -> Interpreter:
@@ -196,6 +204,12 @@ def _missing(system: System, closure: Closure, libraries: tuple[Library, ...]) -
         if each.edge == "dlopen":
             current = when.get(id(each), "load")
         if id(each) not in by_id or each.soname in seen:
+            continue
+        if ("/" in each.soname and not each.fatal and not each.path) or _is_stump(system, each):
+            # A part of the package itself: its list of files tells whether it should be there (package-files-missing).
+            continue
+        if each.edge == "dlopen" and "/" not in each.soname and not _is_known(each.soname):
+            # A part of the package that it opens by name; not every build of every version has it.
             continue
         # A file that is there, and fails for want of another one: that one is listed by itself.
         if each.path or _is_driver(each.soname) or (each.fatal and _is_driver(each.fatal.partition(":")[0])):

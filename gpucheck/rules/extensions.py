@@ -32,20 +32,7 @@ def extension_of_other_torch(snapshot: Snapshot) -> Iterator[Complaint]:
             (one for one in snapshot.frameworks if one.name == "torch" and one.location == each.location), None
         )
         name = f"torch {torch.version}" if torch else "the installed torch"
-        if each.misfits:
-            misfit = each.misfits[0]
-            yield Complaint(
-                Severity.ERROR,
-                f"{each.name} {each.version} was compiled for another torch than {name}",
-                f"It calls a function that this torch does not have; importing {each.name} fails.",
-                (
-                    Evidence(misfit.message, "what the dynamic linker will say"),
-                    Evidence(f"{name} does not define it", misfit.path),
-                ),
-                _rebuild(snapshot, each, torch),
-                decisive=reading.import_names(snapshot, misfit.symbol),
-            )
-        elif each.missing:
+        if each.missing:
             lost = each.missing[0]
             yield Complaint(
                 Severity.ERROR,
@@ -58,6 +45,19 @@ def extension_of_other_torch(snapshot: Snapshot) -> Iterator[Complaint]:
                 ),
                 _rebuild(snapshot, each, torch),
                 decisive=reading.import_names(snapshot, lost.soname),
+            )
+        elif each.misfits:
+            misfit = each.misfits[0]
+            yield Complaint(
+                Severity.ERROR,
+                f"{each.name} {each.version} was compiled for another torch than {name}",
+                f"It calls a function that this torch does not have; importing {each.name} fails.",
+                (
+                    Evidence(misfit.message, "what the dynamic linker will say"),
+                    Evidence(f"{name} does not define it", misfit.path),
+                ),
+                _rebuild(snapshot, each, torch),
+                decisive=reading.import_names(snapshot, misfit.symbol),
             )
         elif each.unread:
             raise CannotTell(f"{each.unread[0]}", each.unread)

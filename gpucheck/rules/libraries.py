@@ -120,6 +120,10 @@ def _others(missing: tuple[Absent, ...], snapshot: Snapshot) -> Iterator[Evidenc
             yield Evidence(f"{other.soname} is there, another name", other.path)
 
 
+#: Libraries that are looked for by name alone: the wheels' folders are not in any search path.
+ALONE = ("ctranslate2", "llama-cpp-python", "lightgbm")
+
+
 def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
     if preloadable:
         return "Call onnxruntime.preload_dlls() before the first InferenceSession (or import torch first, of the same CUDA)"
@@ -138,6 +142,8 @@ def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
         folder = copies[0].rpartition("/")[0]
         return f"export LD_LIBRARY_PATH={folder}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}, or add it to /etc/ld.so.conf.d and run: sudo ldconfig"
     wheels = dict.fromkeys(wheel.wheel for each in loads.missing for wheel in _fitting(snapshot, loads, each))
+    if wheels and loads.name in ALONE:
+        return f"{installs(snapshot, loads.location, ' '.join(wheels))}, and put its lib folder into LD_LIBRARY_PATH before Python starts"
     if wheels:
         return installs(snapshot, loads.location, " ".join(wheels))
     return f"Install what brings {_file(loads.missing[0].soname)}; see: gpucheck libs {loads.name}"
