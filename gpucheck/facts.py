@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Generic, TypeVar
 
+from gpucheck.installed import Cached, Loads, Packages, Preload, Tool
 from gpucheck.record import dataclass
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -702,6 +703,15 @@ class Snapshot:
     """Names of driver libraries that lead nowhere: ``/usr/lib/libcuda.so.1 -> libcuda.so.535.54.03``."""
     libcuda_unversioned: Choice | None = None
     """What ``libcuda.so`` gives, which some libraries open; looked up where it is known to go wrong (WSL2)."""
+    packages: Seen[Packages] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no package was looked into")
+    loads: Seen[tuple[Loads, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no framework was looked into")
+    """What each GPU framework would load."""
+    extensions: Seen[tuple[Loads, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no extension was looked into")
+    """What the extensions of torch lack."""
+    tools: Seen[tuple[Tool, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no tool was looked for")
+    cached: Seen[tuple[Cached, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the linker's cache was not looked at")
+    """GPU libraries in /etc/ld.so.cache."""
+    preloads: Seen[tuple[Preload, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "preloading was not looked at")
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

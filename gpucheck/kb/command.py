@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, drivers, forward, frameworks, kernel_log, packages, toolkits, xids
+from gpucheck.kb import capabilities, clouds, drivers, forward, frameworks, kernel_log, packages, pairs, toolkits, xids
 from gpucheck.record import dataclass, fields
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -65,12 +65,14 @@ TABLES = (
         ("capability",),
         capabilities.capabilities,
     ),
+    Table("devices", "compute capabilities by PCI device id", ("first", "last"), capabilities.devices),
     Table("products", "GPUs that need a newer driver than their kind", ("product",), capabilities.products),
     Table("compat", "cuda-compat packages and their base branches", ("cuda",), forward.packages),
     Table("compat-libraries", "libcuda versions in cuda-compat packages", ("libcuda",), forward.libraries),
     Table("brands", "NVML brands that may use cuda-compat", ("brand",), forward.brands),
     Table("jetsons", "CUDA upgrade packages by JetPack", ("jetpack",), forward.jetsons),
     Table("builds", "builds of frameworks: CUDA, cuDNN, architectures", ("library", "version", "variant"), _builds),
+    Table("pairs", "versions that are known not to work together", ("library", "versions", "other"), pairs.pairs),
     Table("cudnn", "cuDNN support matrices", ("first", "cuda"), frameworks.cudnn),
     Table("sonames", "toolkit libraries that are looked for", ("stem",), kb.sonames),
     Table("wheels", "wheels that ship a library", ("soname", "wheel"), packages.wheels),

@@ -34,15 +34,19 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     # While the driver answers, the rest of the program is loaded.
     from gpucheck.probes import (
         environment,
+        extensions,
         hardware,
         host,
         kernel,
         kubernetes,
         libraries,
+        loads,
+        packages,
         python,
         runtime,
         services,
         system_packages,
+        tools,
     )
 
     environments = python.pythons(system, interpreter)
@@ -57,6 +61,9 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     libcuda = libraries.choice(system, "libcuda.so.1")
     libcuda_copies = libraries.driver_copies(system, "libcuda.so.1", libcuda)
     nvml_copies = libraries.driver_copies(system, "libnvidia-ml.so.1", libraries.choice(system, "libnvidia-ml.so.1"))
+    frameworks = python.frameworks(system, installed)
+    together = packages.packages(system, environments, installed, where)
+    cached = tools.cached(system)
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
@@ -70,7 +77,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         compat=libraries.compat(system, libcuda_copies),
         libraries=toolkit,
         pythons=environments,
-        frameworks=python.frameworks(system, installed),
+        frameworks=frameworks,
         distributions=python.telling(installed),
         environment=environment.environment(system),
         container=host.container(system),
@@ -85,6 +92,12 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         broken_links=libraries.broken_links(system),
         # Only there is it known to be missing while libcuda.so.1 is found.
         libcuda_unversioned=libraries.choice(system, "libcuda.so") if where.wsl else None,
+        packages=together,
+        loads=loads.loads(system, environments, frameworks, toolkit, together),
+        extensions=extensions.extensions(system, environments, installed, toolkit),
+        tools=tools.tools(system, environments, installed, cached),
+        cached=cached,
+        preloads=loads.preloads(system),
         **answers(interview, silent, copies),
     )
 

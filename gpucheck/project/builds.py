@@ -6,7 +6,7 @@ import re
 
 from gpucheck.facts import Dockerfile, Install, Lock, Locked, Project, Requirement, Seen
 from gpucheck.kb import frameworks
-from gpucheck.project.markers import holds, satisfies
+from gpucheck.markers import holds, satisfies
 from gpucheck.project.requirements import index_tag
 from gpucheck.record import dataclass
 from gpucheck.versions import CudaVersion

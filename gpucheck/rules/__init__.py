@@ -1,5 +1,6 @@
 """All rules, from the bottom of the stack up. A new rule is one function in a file of its layer and one name here."""
 
+from gpucheck.rules.compilers import libdevice_missing, triton_cannot_compile
 from gpucheck.rules.containers import (
     compute_capability_not_granted,
     gpu_not_passed_to_container,
@@ -33,13 +34,16 @@ from gpucheck.rules.environment import (
     stubs_on_library_path,
     variable_misspelt,
 )
+from gpucheck.rules.extensions import extension_of_other_torch
 from gpucheck.rules.fabric import confidential_gpu_not_ready, fabric_not_ready
 from gpucheck.rules.frameworks import (
     framework_is_cpu_build,
     gpu_not_covered_by_build,
     import_fails,
     jax_plugin_mismatch,
+    ptx_newer_than_driver,
 )
+from gpucheck.rules.generations import gpu_not_driven
 from gpucheck.rules.gpu_health import (
     gpu_answers_slowly,
     gpu_inforom_corrupted,
@@ -76,7 +80,25 @@ from gpucheck.rules.libcuda import (
     libcuda_off_loader_path,
     libcuda_unloadable,
 )
+from gpucheck.rules.libraries import (
+    c_library_too_old,
+    libraries_do_not_fit,
+    library_missing,
+    library_older_than_required,
+    library_parts_mixed,
+    loader_cache_stale,
+    preloaded_library_unusable,
+)
 from gpucheck.rules.loading import loading_differs_from_prediction
+from gpucheck.rules.packages import (
+    companions_for_other_cuda,
+    gpu_build_in_other_environment,
+    known_bad_pair,
+    package_files_missing,
+    packages_share_files,
+    requirement_unmet,
+    wheel_for_other_machine,
+)
 from gpucheck.rules.projects import (
     base_image_retired,
     base_image_unpinned,
@@ -132,6 +154,7 @@ RULES: tuple[Rule, ...] = (
     gpu_inforom_corrupted,
     gpu_answers_slowly,
     gpu_held_by_other_driver,
+    gpu_not_driven,
     compute_mode_exclusive,
     mig_without_instances,
     mig_instances_uncounted,
@@ -198,12 +221,30 @@ RULES: tuple[Rule, ...] = (
     driver_older_than_build,
     runtime_refused,
     # CUDA libraries
+    wheel_for_other_machine,
+    packages_share_files,
+    package_files_missing,
+    loader_cache_stale,
+    preloaded_library_unusable,
+    c_library_too_old,
+    libraries_do_not_fit,
+    library_parts_mixed,
+    library_older_than_required,
+    library_missing,
     loading_differs_from_prediction,
     # frameworks
+    gpu_build_in_other_environment,
+    requirement_unmet,
+    companions_for_other_cuda,
+    known_bad_pair,
     framework_is_cpu_build,
     jax_plugin_mismatch,
+    extension_of_other_torch,
     import_fails,
     gpu_not_covered_by_build,
+    ptx_newer_than_driver,
+    triton_cannot_compile,
+    libdevice_missing,
     # environment
     visible_devices_hides_gpus,
     visible_devices_ends_early,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpucheck import kb
 from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Service, Snapshot, SystemPackage, Why
 from gpucheck.finding import Evidence, Severity
-from gpucheck.versions import CudaVersion, DriverVersion
+from gpucheck.kb.drivers import Implemented, implemented_cuda
+from gpucheck.versions import ComputeCapability, DriverVersion
 
 
 def pci_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
@@ -21,6 +22,11 @@ def answering_gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
         if isinstance(fact, Seen) and fact.value.gpus:
             return fact.value.gpus
     return ()
+
+
+def capable(snapshot: Snapshot) -> list[tuple[Gpu, ComputeCapability]]:
+    """The GPUs whose compute capability is known, with it."""
+    return [(gpu, gpu.capability) for gpu in answering_gpus(snapshot) if gpu.capability]
 
 
 def reached(snapshot: Snapshot) -> bool:
@@ -69,6 +75,19 @@ def absence(snapshot: Snapshot) -> Severity:
     return Severity.ERROR if wants_gpu(snapshot) else Severity.NOTE
 
 
+def lacking(snapshot: Snapshot) -> Severity:
+    """How bad it is that a GPU build lacks what it needs for the GPU: nothing to act on where there is no GPU to use."""
+    if gpu_here(snapshot) or declares_gpu(snapshot):
+        return Severity.ERROR
+    return Severity.WARNING if no_kernel(snapshot) else Severity.NOTE
+
+
+def import_names(snapshot: Snapshot, *words: str) -> bool:
+    """Whether a real import failed with one of the words in its error."""
+    trouble = snapshot.imported.value.trouble if isinstance(snapshot.imported, Seen) else ""
+    return any(word and word in trouble for word in words)
+
+
 def node(snapshot: Snapshot, path: str) -> DeviceNode | None:
     """A device node that exists."""
     if isinstance(snapshot.nodes, Seen):
@@ -102,13 +121,19 @@ def driver_version(snapshot: Snapshot) -> tuple[DriverVersion, str] | None:
     return None
 
 
-def supported_cuda(snapshot: Snapshot) -> tuple[CudaVersion, str] | None:
-    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row."""
-    if isinstance(snapshot.cuda, Seen) and snapshot.cuda.value.cuda:
-        return snapshot.cuda.value.cuda, f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+def supported_cuda(snapshot: Snapshot) -> tuple[Implemented, str] | None:
+    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row.
+
+    For a branch that has no row it is an extrapolation from its neighbours, and the evidence says so.
+    """
+    if isinstance(snapshot.cuda, Seen) and (cuda := snapshot.cuda.value.cuda):
+        source = f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+        return Implemented(cuda, cuda, source), source
     known = driver_version(snapshot)
-    row = kb.driver_cuda(known[0]) if known else None
-    return (row[0], f"driver {known[0]} in {known[1]}; {row[1]}") if known and row else None
+    if known is None:
+        return None
+    implemented = implemented_cuda(known[0])
+    return implemented, f"driver {known[0]} in {known[1]}; {implemented.reference}"
 
 
 def chosen_libcuda(snapshot: Snapshot) -> Library | None:

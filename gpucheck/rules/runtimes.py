@@ -108,13 +108,19 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
         raise CannotTell(
             "the driver's CUDA version is not known", ("cuDriverGetVersion", "/proc/driver/nvidia/version")
         )
-    cuda, source = supported
+    implemented, source = supported
     known = reading.driver_version(snapshot)
     for demand in wanting:
         # Minor-version compatibility begins with CUDA 11: runtimes of CUDA 10.2 and older need a driver of their version.
         family = kb.families().get(demand.major)
-        if demand.major <= cuda.major and (family or demand.version is None or demand.version <= cuda):
+        if implemented.at_least and _accepts(implemented.at_least, demand, minor=family is not None):
             continue
+        cuda = implemented.at_most
+        if cuda is None or _accepts(cuda, demand, minor=family is not None):
+            raise CannotTell(
+                f"the driver's branch is not known: it implements CUDA {implemented}, {demand.name} needs CUDA {demand.cuda}",
+                (source,),
+            )
         floor = f"{family.driver_floor} or newer" if family else _first_branch(demand)
         yield Complaint(
             Severity.ERROR,
@@ -132,6 +138,11 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
             f"Update the host's driver to {floor}, or install a build for CUDA {cuda.major}{_older_build(demand, cuda)}",
             decisive=bool(demand.refusal),
         )
+
+
+def _accepts(cuda: CudaVersion, demand: Demand, *, minor: bool) -> bool:
+    """Whether a driver for ``cuda`` takes a runtime; ``minor``: any of its own CUDA major."""
+    return demand.major <= cuda.major and (minor or demand.version is None or demand.version <= cuda)
 
 
 def _first_branch(demand: Demand) -> str:
@@ -173,10 +184,11 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
         if reading.no_kernel(snapshot) and demands(snapshot):
             raise CannotTell("the driver is the host's; these are only files")
         return
-    cuda, source = supported
+    implemented, source = supported
     known = reading.driver_version(snapshot)
     for demand in demands(snapshot):
-        if demand.version is None or demand.major != cuda.major or demand.version <= cuda:
+        cuda = implemented.at_most
+        if demand.version is None or cuda is None or demand.major != cuda.major or demand.version <= cuda:
             continue
         family = kb.families().get(demand.major)
         if family and known and known[0] < family.driver_floor:

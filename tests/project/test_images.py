@@ -91,7 +91,7 @@ def test_rows_of_images_make_sense() -> None:
 
 
 def test_the_cuda_of_a_library_on_pypi_does_not_go_back() -> None:
-    from gpucheck.project.markers import release
+    from gpucheck.markers import release
 
     for library in ("torch", "tensorflow", "xgboost", "onnxruntime-gpu"):
         rows = sorted((row for row in builds(library) if row.pypi), key=lambda row: release(row.version))

@@ -104,7 +104,7 @@ gpucheck doctor: Ubuntu 24.04.3 LTS, x86_64, kernel 6.8.0-40-generic, in a conta
 
 ? Not judged as long as this is so: gpu-needs-reset, compute-mode-exclusive, mig-without-instances,
   gpu-memory-full, cuda-sees-fewer-gpus, hmm-breaks-cuda, fabric-not-ready,
-  gpu-not-covered-by-build, mps-unreachable
+  gpu-not-covered-by-build, ptx-newer-than-driver, mps-unreachable
 
 Verdict: incompatible, 1 root cause
 More on a rule: gpucheck explain gpu-not-passed-to-container
