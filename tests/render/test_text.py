@@ -102,9 +102,11 @@ gpucheck doctor: Ubuntu 24.04.3 LTS, x86_64, kernel 6.8.0-40-generic, in a conta
              libcudart.so.13 finds no usable GPU: cudaGetDeviceCount = 35
              (cudaErrorInsufficientDriver)  [runtime-refused]
 
-? Not judged as long as this is so: gpu-needs-reset, compute-mode-exclusive, mig-without-instances,
-  gpu-memory-full, cuda-sees-fewer-gpus, hmm-breaks-cuda, fabric-not-ready,
-  gpu-not-covered-by-build, mps-unreachable
+? Not judged as long as this is so: gpu-needs-reset, gpu-inforom-corrupted, gpu-answers-slowly,
+  compute-mode-exclusive, mig-without-instances, mig-instances-uncounted, gpu-memory-full,
+  vgpu-unlicensed, gpu-gives-no-context, cuda-sees-fewer-gpus, gsp-firmware-missing,
+  uvm-module-missing, hmm-breaks-cuda, confidential-gpu-not-ready, fabric-not-ready,
+  driver-answers-nonsense, gpu-not-covered-by-build, mps-unreachable
 
 Verdict: incompatible, 1 root cause
 More on a rule: gpucheck explain gpu-not-passed-to-container
