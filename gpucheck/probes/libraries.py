@@ -92,13 +92,13 @@ def broken_links(system: System) -> tuple[str, ...]:
     """Names of driver libraries, in the folders of the platforms, whose link leads to nothing: ``PATH -> TARGET``."""
     found = []
     for folder in dict.fromkeys(folder for row in kb.driver_places() for folder in system.glob(row.pattern)):
-        for name in names(system, folder):
-            path = f"{folder}/{name}"
-            if name in ("libcuda.so.1", "libnvidia-ml.so.1") and system.resolve(path) is None:
-                try:
-                    found.append(f"{path} -> {system.link(path)}")
-                except OSError:
-                    continue
+        for path in (f"{folder}/libcuda.so.1", f"{folder}/libnvidia-ml.so.1"):
+            try:
+                target = system.link(path)
+            except OSError:
+                continue
+            if system.resolve(path) is None:
+                found.append(f"{path} -> {target}")
     return tuple(found)
 
 

@@ -44,7 +44,7 @@ def system_packages(system: System) -> Seen[tuple[SystemPackage, ...]] | Unseen:
 def parse_dpkg(text: str) -> tuple[SystemPackage, ...]:
     """From dpkg's status file: the third word of Status is the state; ``config-files`` is a package that was removed.
 
-    Source: dpkg(1), "SystemPackage states".
+    Source: dpkg(1), "Package states".
     """
     found = []
     for paragraph in ("\n" + text).split("\nPackage: ")[1:]:

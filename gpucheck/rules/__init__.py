@@ -114,6 +114,7 @@ from gpucheck.rules.projects import (
 from gpucheck.rules.rule import Layer, Rule
 from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
 from gpucheck.rules.switches import (
+    extensions_built_for_other_gpus,
     jax_platform_excludes_gpu,
     launches_made_blocking,
     numba_cuda_disabled,
@@ -255,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     ptx_compilation_forced,
     ptx_compilation_disabled,
     launches_made_blocking,
+    extensions_built_for_other_gpus,
     toolkit_home_wrong,
     preload_replaces_driver,
     stubs_on_library_path,

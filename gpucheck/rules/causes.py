@@ -21,6 +21,7 @@ NOT_DRIVEN = (
     "gsp-firmware-missing",
     "gpu-not-initialised",
     "gpu-needs-reset",
+    "gpu-reported-fault",
 )
 
 #: This container got no GPU.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gpucheck.facts import DeviceNode, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
-from gpucheck.rules.causes import BELOW
+from gpucheck.rules.causes import BELOW, NOT_DRIVEN
 from gpucheck.rules.rule import Layer, need, rule
 
 
@@ -42,7 +42,7 @@ def _kind(snapshot: Snapshot) -> str:
     return snapshot.container.value.kind if isinstance(snapshot.container, Seen) else ""
 
 
-@rule(Layer.DEVICES, follows=(*BELOW, "uvm-module-missing", "uvm-not-working"))
+@rule(Layer.DEVICES, follows=(*BELOW, *NOT_DRIVEN, "uvm-module-missing", "uvm-not-working"))
 def device_node_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """The driver is loaded, but its device nodes do not exist (ENOENT).
 

@@ -192,7 +192,7 @@ def kernel_driver_not_loaded(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     files = snapshot.kernel.files.value if isinstance(snapshot.kernel.files, Seen) else ()
     file = next((file for file in files if file.name == "nvidia"), None)
-    broken = [package for package in reading.packages(snapshot, "nvidia") if package.state not in ("installed", "ii")]
+    broken = [package for package in reading.packages(snapshot, "nvidia") if package.state != "installed"]
     library = next((copy for copy in snapshot.libcuda_copies if copy.kind == "driver" and copy.version), None)
     install = distributions.command(
         snapshot,

@@ -233,3 +233,41 @@ def preload_replaces_driver(snapshot: Snapshot) -> Iterator[Complaint]:
             (Evidence(f"LD_PRELOAD={snapshot.variable('LD_PRELOAD')}", "environment"), *reading.calls(snapshot)),
             f"Remove {driver[0]} from LD_PRELOAD",
         )
+
+
+@rule(Layer.ENVIRONMENT)
+def extensions_built_for_other_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
+    """TORCH_CUDA_ARCH_LIST names no architecture whose code runs on this GPU.
+
+    torch compiles C++ and CUDA extensions for the architectures in the list, at build time and when a program compiles one as it runs.
+    Left over from an image that was built for other GPUs, it makes extensions that fail with "no kernel image is available".
+
+    Confirm: `echo $TORCH_CUDA_ARCH_LIST` against `nvidia-smi --query-gpu=compute_cap --format=csv`.
+    Remedy: unset it (torch then takes the GPU that is there), or add the GPU's capability.
+    Reference: https://docs.pytorch.org/docs/stable/cpp_extension.html
+    """
+    value = snapshot.variable("TORCH_CUDA_ARCH_LIST")
+    # "8.0;8.6+PTX 9.0a"; names such as "Ampere" are left alone.
+    entries = re.findall(r"(?:^|[;, ])\s*(\d+)\.(\d)([af]?)(\+PTX)?(?=[;, ]|$)", value or "")
+    if not entries:
+        return
+    from gpucheck.kb.capabilities import code_runs
+
+    targets = [f"sm_{major}{minor}{suffix}" for major, minor, suffix, _ in entries]
+    targets += [f"compute_{major}{minor}" for major, minor, _, ptx in entries if ptx]
+    gpus = [gpu for gpu in reading.answering_gpus(snapshot) if gpu.capability]
+    if not gpus:
+        raise CannotTell("no GPU answers, so its compute capability is not known")
+    for gpu in gpus:
+        if gpu.capability and not any(code_runs(target, gpu.capability).holds for target in targets):
+            yield Complaint(
+                Severity.WARNING,
+                f"TORCH_CUDA_ARCH_LIST={value}: extensions that are compiled here do not run on {gpu.name} ({gpu.capability})",
+                "torch compiles extensions for the architectures in the list alone.",
+                (
+                    Evidence(f"TORCH_CUDA_ARCH_LIST={value}", "environment"),
+                    Evidence(f"GPU {gpu.index} has compute capability {gpu.capability}", "driver"),
+                ),
+                f"unset TORCH_CUDA_ARCH_LIST, or add {gpu.capability} to it",
+            )
+            return

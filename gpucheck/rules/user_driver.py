@@ -19,7 +19,8 @@ def libcuda_is_stub(snapshot: Snapshot) -> Iterator[Complaint]:
     """The toolkit's link-time stub is loaded instead of the driver's libcuda: cuInit = 34.
 
     The toolkit ships stubs/libcuda.so so that programs can be linked on machines without a driver. On LD_LIBRARY_PATH or
-    in /etc/ld.so.conf.d it wins over the real one at run time.
+    in /etc/ld.so.conf.d it wins over the real one at run time. Build tools set the variable for what they run (`xmake run`): start
+    gpucheck the same way to see what they set.
 
     Confirm: `echo $LD_LIBRARY_PATH | tr : '\\n' | grep stubs`; cuInit gives 34 (CUDA_ERROR_STUB_LIBRARY).
     Remedy: remove every */stubs entry; stubs belong to the linker's -L option only.
@@ -253,10 +254,16 @@ def gpu_unreached(snapshot: Snapshot) -> Iterator[Complaint]:
     if snapshot.cuda.value.gpus and failed.name not in ("cuInit", "cuDevicePrimaryCtxRetain", "cuDeviceGetCount"):
         return
     row = kb.cuda_codes().get(failed.code)
+    nvml = kb.nvml_codes().get(reading.nvml_code(snapshot) or 0)
     yield Complaint(
         severity,
         f"CUDA reaches no GPU: {reading.spell(failed)}",
-        (row.meaning[0].upper() + row.meaning[1:] + ".") if row else "The knowledge base has no meaning for this code.",
+        (
+            (row.meaning[0].upper() + row.meaning[1:] + ".")
+            if row
+            else "The knowledge base has no meaning for this code."
+        )
+        + (f" NVML fails as well: {nvml.meaning}." if nvml and nvml.code else ""),
         (Evidence(reading.spell(failed), snapshot.cuda.source), *reading.calls(snapshot)[1:]),
         "Follow the cause named above; without one, look at: sudo dmesg | grep -iE 'nvrm|xid' and nvidia-smi -q",
     )

@@ -51,7 +51,7 @@ def _why_not(entry: str, snapshot: Snapshot) -> str:
     return "is neither an index nor a UUID, so the list ends there"
 
 
-@rule(Layer.ENVIRONMENT, follows=("no-gpu", "mig-without-instances"))
+@rule(Layer.ENVIRONMENT, follows=("no-gpu", "mig-without-instances", "device-refused-by-cgroup"))
 def visible_devices_hides_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
     """CUDA_VISIBLE_DEVICES hides every GPU from CUDA.
 
@@ -79,6 +79,7 @@ def visible_devices_hides_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
     else:
         return
     here = reading.gpu_here(snapshot)
+    job = snapshot.variable("SLURM_JOB_ID") is not None and (not value.strip() or first in NONE)
     yield Complaint(
         Severity.ERROR if here or not value.strip() or first not in NONE else Severity.WARNING,
         "CUDA_VISIBLE_DEVICES hides every GPU",
@@ -90,6 +91,8 @@ def visible_devices_hides_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
         ),
         "Name an instance: export CUDA_VISIBLE_DEVICES=MIG-<uuid> (one line of nvidia-smi -L)"
         if "MIG" in why
+        else "Slurm sets it so for a job that asked for no GPU: sbatch --gres=gpu:1 (or --gpus=1)"
+        if job
         else "unset CUDA_VISIBLE_DEVICES (in a Dockerfile or a manifest: remove the line)",
         decisive=reading.cuda_code(snapshot) == 100 and bool(here),
     )

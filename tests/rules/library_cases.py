@@ -241,6 +241,16 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         replace(variables(CUDA_DISABLE_PTX_JIT="1"), frameworks=(torch(architectures=()),)),
         UNKNOWN,
     ),
+    ("extensions-built-for-other-gpus", "older ones", variables(TORCH_CUDA_ARCH_LIST="7.5;8.0 8.6"), FAIL),
+    ("extensions-built-for-other-gpus", "PTX of an older one", variables(TORCH_CUDA_ARCH_LIST="7.5;8.0+PTX"), PASS),
+    ("extensions-built-for-other-gpus", "this one", variables(TORCH_CUDA_ARCH_LIST="8.0;9.0a"), PASS),
+    ("extensions-built-for-other-gpus", "a name", variables(TORCH_CUDA_ARCH_LIST="Ampere"), PASS),
+    (
+        "extensions-built-for-other-gpus",
+        "no GPU known",
+        replace(bare(), environment=(("TORCH_CUDA_ARCH_LIST", "8.0"),)),
+        UNKNOWN,
+    ),
     ("launches-made-blocking", "set", variables(CUDA_LAUNCH_BLOCKING="1"), FAIL),
     ("launches-made-blocking", "not set", healthy(), PASS),
     (
