@@ -88,7 +88,9 @@ class World(Rootfs):
             raise NotLive("an image has no kernel")
         if self.fixture.dmesg is None:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), "/dev/kmsg")
-        return "".join(f"4,{at},{at}000,-;{line}\n" for at, line in enumerate(self.fixture.dmesg))
+        # A newline within a message is escaped: msg_print_ext_body in the kernel's kernel/printk/printk.c.
+        lines = (line.replace("\n", "\\x0a") for line in self.fixture.dmesg)
+        return "".join(f"4,{at},{at}000,-;{line}\n" for at, line in enumerate(lines))
 
     def start(self, *argv: str, timeout: float) -> Running:
         """Only gpucheck's own child, whatever the interpreter is."""
