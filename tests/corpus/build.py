@@ -350,7 +350,7 @@ class Maker:
             self.env["PATH"] = f"{prefix}/bin:{self.env['PATH']}"
         asked = {name: version for text in fixture.packages for name, _, version in [text.partition("==")]}
         for text in fixture.packages:
-            for found in wheels.install(text, packages, fixture.machine, asked):
+            for found in wheels.install(text, packages, fixture.machine, asked, fixture.without):
                 files.update(found)
                 for path in found:
                     if "/libcudart.so" in path:

@@ -55,13 +55,12 @@ def write(described: Shared) -> bytes:
     strings = _Strings()
     symbols, versions = [(0, 0)], [0]
     numbers: dict[tuple[str, str], int] = {}
-    index = 2
+    index = 2 + len(described.defines)
     definitions = b""
-    for name in (described.soname, *described.defines) if described.defines else ():
-        number = 1 if not definitions else index
-        index += number != 1
+    # The file's own name comes first; a version may have the same name (ld --default-symver).
+    for number, name in enumerate((described.soname, *described.defines) if described.defines else (), start=1):
         numbers["", name] = number
-        last = name == described.defines[-1]
+        last = number == 1 + len(described.defines)
         # Verdef: version, flags (1: the file's own name), index, count, hash, offset of Verdaux, next.
         definitions += struct.pack("<HHHHIII", 1, number == 1, number, 1, _hash(name), 20, 0 if last else 28)
         definitions += struct.pack("<II", strings.add(name), 0)
@@ -89,7 +88,7 @@ def write(described: Shared) -> bytes:
         versions.append(numbers["", version] if version else 1)
     # A version that is needed is needed for a symbol: linkers drop the others.
     for (file, name), number in numbers.items():
-        if number not in versions and number != 1:
+        if number not in versions and number > 1:
             symbols.append((strings.add(f"of_{name}"), 0 if file else 1))
             versions.append(number)
     entries = [("NEEDED", strings.add(name)) for name in described.needed]

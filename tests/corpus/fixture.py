@@ -89,6 +89,8 @@ class Fixture:
     prefix: str = "/opt/venv"
     python: str = "3.12"
     packages: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    """Patterns of files below site-packages that these wheels do not have."""
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)

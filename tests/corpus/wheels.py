@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from gpucheck.kb import packages as kb_packages
@@ -20,20 +21,23 @@ Files = dict[str, bytes | str]
 LIBC = {"libc.so.6": ("GLIBC_2.2.5", "GLIBC_2.14"), "libstdc++.so.6": ("GLIBCXX_3.4", "GLIBCXX_3.4.22")}
 
 
-def install(text: str, packages: str, machine: str, asked: Mapping[str, str]) -> Iterator[Files]:
+def install(
+    text: str, packages: str, machine: str, asked: Mapping[str, str], without: tuple[str, ...] = ()
+) -> Iterator[Files]:
     """The files of each distribution that ``name==version`` brings: itself, and what it pins.
 
     ``packages``: the site-packages folder. ``asked``: the versions of all that the fixture names. A build that pins one of
-    them pins that version.
+    them pins that version. ``without``: patterns of files that these wheels do not have.
     """
     name, _, version = text.partition("==")
     shape = next((shape for pattern, shape in SHAPES if re.fullmatch(pattern, name)), _plain)
     pins, files = shape(name, version, machine)
+    files = {path: content for path, content in files.items() if not any(fnmatchcase(path, each) for each in without)}
     pins = {need: asked.get(need, pin) for need, pin in pins.items()}
     yield _distribution(name, version, packages, pins, files)
     for need, pin in pins.items():
         if need not in asked:
-            yield from install(f"{need}=={pin}", packages, machine, {**asked, **pins})
+            yield from install(f"{need}=={pin}", packages, machine, {**asked, **pins}, without)
 
 
 def _distribution(name: str, version: str, packages: str, requires: Mapping[str, str], files: Files) -> Files:
@@ -70,14 +74,10 @@ def nvidia(name: str, version: str, machine: str) -> tuple[dict[str, str], Files
     row = next((row for row in kb_packages.wheels() if row.wheel == name), None)
     if row is None:
         return _plain(name, version, machine)
-    cudnn = name.startswith("nvidia-cudnn") and not version.startswith(row.soname[-1])
     sonames = (row.soname, *row.beside)
-    if cudnn:  # The row is of another major.
+    if name.startswith("nvidia-cudnn"):
         number = version.split(".")[0]
-        parts = (
-            ("", "_ops", "_cnn", "_adv", "_graph") if number == "9" else ("", "_ops_infer", "_cnn_infer", "_adv_infer")
-        )
-        sonames = tuple(f"libcudnn{part}.so.{number}" for part in parts)
+        sonames = ("libcudnn.so." + number, *(f"libcudnn_{part}.so.{number}" for part in CUDNN[number]))
     toolkit = ".".join(version.split(".")[:2])
     files: Files = {
         f"{row.folder}/{soname}": library(
@@ -85,6 +85,33 @@ def nvidia(name: str, version: str, machine: str) -> tuple[dict[str, str], Files
         )
         for soname in dict.fromkeys(_exact(soname, toolkit) for soname in sonames)
     }
+    return {}, files
+
+
+#: The libraries that cuDNN is divided into, by its major version.
+CUDNN = {
+    "8": ("adv_infer", "adv_train", "cnn_infer", "cnn_train", "ops_infer", "ops_train"),
+    "9": (
+        "adv",
+        "cnn",
+        "engines_precompiled",
+        "engines_runtime_compiled",
+        "engines_tensor_ir",
+        "graph",
+        "heuristic",
+        "ops",
+    ),
+}
+
+
+def compiler(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]:
+    """ptxas and libdevice, which XLA looks for; from CUDA 13 on libdevice is in nvidia-nvvm."""
+    folder = "nvidia/cuda_nvcc" if name.endswith("-cu12") else "nvidia/cu13"
+    release = ".".join(version.split(".")[:2])
+    said = f"Cuda compilation tools, release {release}, V{version}"
+    files: Files = {f"{folder}/bin/ptxas": program("ptxas", machine, said)} if name != "nvidia-nvvm" else {}
+    if name != "nvidia-cuda-nvcc":
+        files[f"{folder}/nvvm/libdevice/libdevice.10.bc"] = b"BC\xc0\xde"
     return {}, files
 
 
@@ -216,9 +243,18 @@ def torch(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]
             "libcusolver",
         )
         files[f"{lib}/libc10_cuda.so"] = shared("libc10_cuda.so", ["libc10.so", *named("libcudart")])
+        files[f"{lib}/libtorch_global_deps.so"] = shared(
+            "libtorch_global_deps.so", named("libcudart", "libcublas", "libcublasLt")
+        )
+        files[f"{lib}/libtorch_cuda_linalg.so"] = shared(
+            "libtorch_cuda_linalg.so",
+            ["libtorch_cpu.so", "libtorch_cuda.so", "libc10_cuda.so", *named("libcusolver", "libcublas")],
+        )
         files[f"{lib}/libtorch_cuda.so"] = shared(
             "libtorch_cuda.so", ["libc10_cuda.so", "libc10.so", "libtorch_cpu.so", *toolkit], fatbin=True, imports=["ncclCommRegister"]
         )  # fmt: skip
+    else:
+        files[f"{lib}/libtorch_global_deps.so"] = shared("libtorch_global_deps.so", [])
     architectures = BUILDS["architectures"].get(cuda, "")
     files[f"{lib}/libtorch_python.so"] = shared(
         "libtorch_python.so", ["libtorch.so", "libtorch_cpu.so", *(["libtorch_cuda.so", *named("libcudart")] if major else []), "libc10.so"],
@@ -266,6 +302,7 @@ def triton(name: str, version: str, machine: str) -> tuple[dict[str, str], Files
     return {}, {
         "triton/__init__.py": f"__version__ = {version!r}\n",
         f"{folder}/bin/ptxas": program("ptxas", machine, f"Cuda compilation tools, release {release}, V{release}.93"),
+        "triton/backends/nvidia/lib/libdevice.10.bc": b"BC\xc0\xde",
         "triton/_C/libtriton.so": write(
             Shared("libtriton.so", ["libstdc++.so.6", "libc.so.6"], wants=LIBC, machine=machine)
         ),
@@ -482,6 +519,7 @@ SHAPES: tuple[tuple[str, Shape], ...] = (
     ("torch", torch),
     ("torchvision|torchaudio", vision),
     ("triton", triton),
+    ("nvidia-cuda-nvcc|nvidia-cuda-nvcc-cu12|nvidia-nvvm", compiler),
     ("nvidia-.*", nvidia),
     ("jaxlib", jaxlib),
     (r"jax-cuda\d+-(plugin|pjrt)", jax_plugin),
