@@ -99,6 +99,11 @@ def test_it_answers_the_same_and_gdb_sees_the_same_calls(tmp_path: Path, name: s
     assert calls == witnessed
 
     found = diagnose(ran.trace)
+    if (name, driver) == ("onnxruntime-gpu", 470):
+        # Linked against libcuda itself, its provider is not even loaded: this driver lacks a function that it names.
+        assert "undefined symbol: cuTensorMapEncodeTiled" in alone.stderr
+        assert (found, calls) == (None, {})
+        return
     assert found and calls["cuDriverGetVersion"] >= 1
     if kb.branches()[driver].cuda < CudaVersion(framework.cuda, 0):
         assert (found.kind, found.function, found.result, calls["cuInit"]) == (
