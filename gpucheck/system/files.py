@@ -127,6 +127,12 @@ class Rootfs:
     def link(self, path: str) -> str:
         return os.readlink(self._outside(self._follow(path, last=False), path))
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listxattr(self._outside(self._follow(path), path))))
+        except OSError:
+            return ()
+
     def names(self, directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(self._outside(self._follow(directory), directory))))
 

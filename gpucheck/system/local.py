@@ -46,6 +46,12 @@ class Local(Rootfs):
     def link(self, path: str) -> str:
         return os.readlink(path)
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listxattr(path)))
+        except OSError:
+            return ()
+
     def names(self, directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(directory)))
 

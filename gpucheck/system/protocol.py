@@ -95,6 +95,10 @@ class System(Protocol):
         """The text of a symbolic link."""
         ...
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        """The names of a file's extended attributes, as far as they can be seen: xattr(7)."""
+        ...
+
     def names(self, directory: str) -> tuple[str, ...]:
         """The sorted names in a directory."""
         ...
