@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, forward, frameworks, packages, toolkits, xids
+from gpucheck.kb import capabilities, clouds, forward, frameworks, gpus, packages, toolkits, xids
 from gpucheck.record import dataclass, fields
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -64,6 +64,7 @@ TABLES = (
         ("capability",),
         capabilities.capabilities,
     ),
+    Table("gpus", "GPUs by name: capability, NVML brand", ("names",), gpus.gpus),
     Table("products", "GPUs that need a newer driver than their kind", ("product",), capabilities.products),
     Table("compat", "cuda-compat packages and their base branches", ("cuda",), forward.packages),
     Table("compat-libraries", "libcuda versions in cuda-compat packages", ("libcuda",), forward.libraries),
@@ -87,7 +88,7 @@ TABLES = (
     Table("nvml-codes", "result codes of NVML", ("code",), kb.nvml_codes),
     Table("xids", "faults that the kernel driver logs", ("xid",), xids.xids),
     Table("xid-actions", "what the words in NVIDIA's Xid catalogue mean", ("action",), xids.actions),
-    Table("nodes", "cloud node images and their drivers", ("service", "image"), clouds.node_images),
+    Table("clouds", "cloud node images and their drivers, by preset", ("preset",), clouds.node_images),
     Table("traced-libraries", "libraries that gpucheck trace reports", ("pattern",), _of("trace.names", "libraries")),
     Table("traced-devices", "files that gpucheck trace reports", ("pattern",), _of("trace.names", "devices")),
     Table("traced-helpers", "programs that GPU libraries start", ("name",), _of("trace.names", "helpers")),
