@@ -52,6 +52,17 @@ Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that a call i
 Data = Annotated[
     Optional[list[str]], typer.Option("--data", "-d", help="NAME=VALUE: an answer to a question; repeatable")
 ]
+NodeOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--node",
+        help="driver=VERSION,gpu=NAME[,toolkit=VERSION,mode=cdi|legacy|csv|gke|none,arch=...,name=...]; a snapshot or a file or folder of many; or a cloud's node image (gpucheck kb clouds); repeatable",
+    ),
+]
+Set = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="FACT=VALUE", help="What if: driver=580, gpu=B200, torch=2.9.0+cu128; repeatable"),
+]
 Template = Annotated[Optional[str], typer.Option("--template", help="Git URL or folder of the templates")]
 TemplateVersion = Annotated[Optional[str], typer.Option("--version", help="A tag or commit; default: the newest")]
 
@@ -241,18 +252,23 @@ def explain(
 
     Why it happens, how to confirm it, the remedy, a reference.
     """
+    from gpucheck.compat.reasons import REASONS
     from gpucheck.rules import RULES
 
     if rule is None:
-        width = max(len(known.id) for known in RULES)
-        for known in RULES:
-            print(f"{known.id:<{width}}  {known.documentation.splitlines()[0]}")
+        listed = {**{known.id: known.documentation for known in RULES}, **REASONS}
+        width = max(map(len, listed))
+        for id, text in listed.items():
+            print(f"{id:<{width}}  {text.splitlines()[0]}")
         return
     found = next((known for known in RULES if known.id == rule), None)
+    if found is None and rule in REASONS:
+        print(f"{rule} (gpucheck compat)\n\n{REASONS[rule]}")
+        return
     if found is None:
         import difflib
 
-        close = difflib.get_close_matches(rule, [known.id for known in RULES], 1)
+        close = difflib.get_close_matches(rule, [*(known.id for known in RULES), *REASONS], 1)
         refuse(f"no rule {rule!r}" + (f"; did you mean {close[0]}?" if close else "") + " List all: gpucheck explain")
     print(f"{found.id} ({found.layer.value})\n\n{found.documentation}")
     if found.follows:
@@ -327,6 +343,39 @@ def agent(
     from gpucheck.cluster.agent import run as watch
 
     raise typer.Exit(watch(os.environ, node=node, root=root, once=once, interval=interval))
+
+
+@command("compat")
+def compat(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Contracts of images: gpucheck image REF --format json")
+    ],
+    node: NodeOption = None,
+    sets: Set = None,
+    format: Format = "text",
+    output: Output = None,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say on which nodes an image will reach a GPU.
+
+    Before anything is pulled or scheduled, with the reason and the smallest change that would make it work.
+    """
+    from gpucheck.compat.command import BadInput, compare
+    from gpucheck.render import MATRIX_FORMATS, render_matrix
+
+    if format not in MATRIX_FORMATS:
+        refuse(f"--format {format}: choose one of {', '.join(MATRIX_FORMATS)}")
+    if not node:
+        refuse(
+            "compat: name a node: --node driver=550.54.15,gpu=A100, a snapshot file, or a cloud's node image (gpucheck kb clouds)"
+        )
+    try:
+        table = compare(images, node, sets or [])
+    except BadInput as error:
+        refuse(str(error))
+    write(render_matrix(table, format, has_colour(output, no_color)), output)
+    raise typer.Exit(table.exit_code(strict))
 
 
 @command("kb")

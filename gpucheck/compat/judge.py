@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from gpucheck.compat import container, needs
 from gpucheck.compat.builds import instead
@@ -17,8 +17,18 @@ from gpucheck.record import dataclass, replace
 
 def judge(contract: Contract, node: Node) -> Cell:
     """The verdict on one image on one node."""
-    found = ordered(reason for part in PARTS for reason in part.judge(contract, node))
+    found = _ordered_parts(tuple(part.judge(contract, node)) for part in PARTS)
     return Cell(contract.image, node.name, verdict(found), found)
+
+
+def _ordered_parts(parts: Iterable[Reasons]) -> Reasons:
+    """Of an image that cannot start or load a driver anywhere nothing further is said: one root cause."""
+    found: list[Reason] = []
+    for number, reasons in enumerate(parts):
+        found += reasons
+        if number == FIRST - 1 and any(reason.verdict is Verdict.INCOMPATIBLE for reason in found):
+            break
+    return ordered(found)
 
 
 def matrix(contracts: Sequence[Contract], nodes: Sequence[Node]) -> tuple[tuple[Cell, ...], ...]:
@@ -37,14 +47,13 @@ def matrix(contracts: Sequence[Contract], nodes: Sequence[Node]) -> tuple[tuple[
                 reasons = known.get(key)
                 if reasons is None:
                     reasons = known[key] = tuple(part.judge(contract, node))
-                if reasons:
-                    parts.append(reasons)
+                parts.append(reasons)
             whole = tuple(parts)
             # Reasons are shared between cells, so their identities tell them apart faster than their texts.
             identity = tuple(map(id, whole))
             end = joined.get(identity)
             if end is None:
-                found = ordered(reason for reasons in whole for reason in reasons)
+                found = _ordered_parts(whole)
                 end = joined[identity] = (verdict(found), found)
             row.append(Cell(contract.image, node.name, *end))
         rows.append(tuple(row))
@@ -243,6 +252,9 @@ def _if_gpu(part: Callable[[Contract, Node], Iterator[Reason]]) -> Callable[[Con
 
     return judge
 
+
+#: Parts that decide alone when they say no: the image itself, and its architecture.
+FIRST = 2
 
 PARTS = (
     Part(

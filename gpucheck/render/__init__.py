@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gpucheck.compat.table import Table
     from gpucheck.finding import Report
 
 #: A new format is a module and an entry. A module is imported when its format is asked for.
@@ -18,4 +19,17 @@ FORMATS = {
 def render(report: Report, command: str, format: str, colour: bool) -> str:
     """The report as text in one of ``FORMATS``; ``command`` is the one that made it."""
     rendered: str = import_module(FORMATS[format]).render(report, command, colour)
+    return rendered
+
+
+#: The same for images against nodes.
+MATRIX_FORMATS = {
+    "text": "gpucheck.render.matrix",
+    "json": "gpucheck.render.matrix_document",
+}
+
+
+def render_matrix(table: Table, format: str, colour: bool) -> str:
+    """Images against nodes as text in one of ``MATRIX_FORMATS``."""
+    rendered: str = import_module(MATRIX_FORMATS[format]).render(table, colour)
     return rendered
