@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 import time
@@ -43,9 +44,19 @@ def images() -> tuple[Contract, ...]:
         runtimes = (NeededRuntime(code.cuda, "/opt/venv/libcudart.so", "nvidia-cuda-runtime"),) if code.cuda else ()
         found.append(
             Contract(
-                SCHEMA, f"registry.example.com/team/image-{number}:1", "", "x86_64", True, runtimes, (code,),
-                forward if on_cuda else None, (("NVIDIA_REQUIRE_CUDA", wanted),) if on_cuda else (), "compute,utility", "all",
-                "/usr/local/nvidia/lib64" if number % 3 else None, "glibc 2.41",
+                SCHEMA,
+                f"registry.example.com/team/image-{number}:1",
+                "",
+                "x86_64",
+                True,
+                runtimes,
+                (code,),
+                forward if on_cuda else None,
+                (("NVIDIA_REQUIRE_CUDA", wanted),) if on_cuda else (),
+                "compute,utility",
+                "all",
+                "/usr/local/nvidia/lib64" if number % 3 else None,
+                "glibc 2.41",
             )  # fmt: skip
         )
     return tuple(found)
@@ -63,9 +74,11 @@ def nodes() -> tuple[Node, ...]:
 def main() -> None:
     found, where = images(), nodes()
     assert (len(found), len(where)) == (IMAGES, NODES)
-    start = time.perf_counter()
+    # Processor time: one thread computes, and what else runs on the machine is not its concern.
+    gc.disable()  # As the program does: gpucheck/__main__.py.
+    start = time.process_time()
     table = tabulate(found, where)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     cells = IMAGES * NODES
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in table.counts.items())
     assert table.counts[Verdict.COMPATIBLE] and table.counts[Verdict.INCOMPATIBLE]

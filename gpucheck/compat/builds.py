@@ -7,6 +7,7 @@ from functools import cache
 
 from gpucheck.compat import needs
 from gpucheck.compat.node import NodeGpu
+from gpucheck.compat.remember import remembered
 from gpucheck.contract import GpuCode
 from gpucheck.finding import Verdict
 from gpucheck.kb import frameworks
@@ -76,7 +77,6 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-@cache
 def runs(row: Build, libcuda: needs.Libcuda, gpus: tuple[NodeGpu, ...], architecture: str) -> bool:
     """Whether a build surely starts and has machine code for each GPU."""
     code = code_of(row, architecture)
@@ -88,7 +88,7 @@ def runs(row: Build, libcuda: needs.Libcuda, gpus: tuple[NodeGpu, ...], architec
     return all(gpu.capability and needs.coverage(code, gpu.capability).how == "sass" for gpu in gpus)
 
 
-@cache
+@remembered
 def instead(library: str, libcuda: needs.Libcuda, gpus: tuple[NodeGpu, ...], architecture: str) -> str:
     """The newest build that runs on a node, in words: ``torch 2.14.1+cu126 (https://...)``; '' when none is known."""
     row = next((row for row in newest_first(library) if runs(row, libcuda, gpus, architecture)), None)

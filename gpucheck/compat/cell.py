@@ -31,10 +31,8 @@ Reasons = tuple[Reason, ...]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An image on a node."""
+    """An image on a node. It names neither: many are equal."""
 
-    image: str
-    node: str
     verdict: Verdict
     reasons: Reasons
     """The heaviest first; notes last."""
@@ -52,7 +50,8 @@ class Cell:
 
 def ordered(reasons: Iterable[Reason]) -> Reasons:
     """Each once, the heaviest first, otherwise as given."""
-    return tuple(sorted(dict.fromkeys(reasons), key=lambda reason: WEIGHTS[reason.verdict]))
+    once = {(reason.rule, reason.summary, reason.cause, reason.remedy): reason for reason in reasons}
+    return tuple(sorted(once.values(), key=lambda reason: WEIGHTS[reason.verdict]))
 
 
 def verdict(reasons: Reasons) -> Verdict:

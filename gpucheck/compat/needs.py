@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 from gpucheck import kb
 from gpucheck.compat.cell import Reason
 from gpucheck.compat.node import NodeGpu
+from gpucheck.compat.remember import remembered
 from gpucheck.contract import Contract, GpuCode
 from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb import frameworks
@@ -96,7 +96,7 @@ def newest_of(driver: DriverVersion) -> DriverVersion:
     return driver if "." in driver.text else DriverVersion(f"{driver.branch}.999.99")
 
 
-@cache
+@remembered
 def starts(demand: Demand, libcuda: Libcuda) -> Reason | None:
     """Why a runtime does not start on a libcuda, or only with limits; None when nothing is to be said."""
     wanted = demand.cuda or CudaVersion(demand.major, 0)
@@ -149,7 +149,7 @@ def _by_majors(cuda: CudaVersion, implemented: Implemented) -> bool | None:
 # -- the GPU -----------------------------------------------------------------------------------------------------------
 
 
-@cache
+@remembered
 def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
     """Why a driver does not drive a GPU, or may not."""
     if gpu.capability is None:
@@ -208,7 +208,7 @@ class Coverage:
     source: str
 
 
-@cache
+@remembered
 def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     """By the targets that were read from the files; where these do not tell, by the build's row in the knowledge base."""
     targets, source = code.targets, code.evidence
@@ -241,7 +241,7 @@ def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     return Coverage("unknown" if unread or silent or not targets else "none", None, targets, source)
 
 
-@cache
+@remembered
 def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides: bool) -> tuple[Reason, ...]:
     """What the code of a package says of a node's GPUs. ``decides``: without it the image is of no use."""
     name = f"{code.name} {code.version}".strip()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from gpucheck.compat.cell import Reason
 from gpucheck.compat.node import NodeGpu, numbers
+from gpucheck.compat.remember import remembered
 from gpucheck.contract import ForwardDriver
 from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb.drivers import Implemented, implemented_cuda
@@ -22,7 +21,7 @@ CLI = "https://github.com/NVIDIA/libnvidia-container/blob/main/src/cli/compat_mo
 CONSUMER = (5, 6, 15, 16)
 
 
-@cache
+@remembered
 def uses_compat(forward: ForwardDriver, driver: DriverVersion | None, toolkit: str, mode: str) -> Judgement:
     """Whether a container gets the image's cuda-compat.
 
@@ -83,7 +82,7 @@ def compat_implements(forward: ForwardDriver) -> Implemented | None:
     return implemented_cuda(forward.version) if forward.version else None
 
 
-@cache
+@remembered
 def compat_works(
     forward: ForwardDriver, driver: DriverVersion | None, gpus: tuple[NodeGpu, ...] | None
 ) -> Reason | None:

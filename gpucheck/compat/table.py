@@ -78,11 +78,11 @@ class Table:
     def reasons(self) -> tuple[tuple[Reason, tuple[tuple[str, str], ...]], ...]:
         """Each distinct reason with the cells, as (image, node), that it decides or is a note of; the heaviest first."""
         found: dict[tuple[object, ...], tuple[Reason, list[tuple[str, str]]]] = {}
-        for row in self.rows:
-            for cell in row:
+        for contract, row in zip(self.images, self.rows):
+            for node, cell in zip(self.nodes, row):
                 for reason in cell.reasons:
                     key = (reason.rule, reason.verdict, reason.summary, reason.cause, reason.remedy)
-                    found.setdefault(key, (reason, []))[1].append((cell.image, cell.node))
+                    found.setdefault(key, (reason, []))[1].append((contract.image, node.name))
         from gpucheck.compat.cell import WEIGHTS
 
         heavy = sorted(found.values(), key=lambda entry: (WEIGHTS[entry[0].verdict], -len(entry[1])))

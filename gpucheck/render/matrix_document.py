@@ -46,16 +46,16 @@ def build(table: Table) -> dict[str, Any]:
         ],
         "cells": [
             {
-                "image": cell.image,
-                "node": cell.node,
+                "image": contract.image,
+                "node": node.name,
                 "verdict": cell.verdict.value,
                 "reasons": []
                 if cell.verdict is Verdict.COMPATIBLE
                 else list(dict.fromkeys(reason.rule for reason in cell.deciding)),
                 "notes": list(dict.fromkeys(reason.rule for reason in cell.notes)),
             }
-            for row in table.rows
-            for cell in row
+            for contract, row in zip(table.images, table.rows)
+            for node, cell in zip(table.nodes, row)
         ],
         "reasons": [
             {
