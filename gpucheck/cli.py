@@ -34,7 +34,7 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 # typer reads annotations at run time: Optional[...] works on every Python that is supported.
-Format = Annotated[str, typer.Option("--format", help="text or json")]
+Format = Annotated[str, typer.Option("--format", help="text, json, junit, sarif or html")]
 Output = Annotated[Optional[str], typer.Option("--output", "-o", help="Write to this file instead of standard output")]
 Root = Annotated[
     Optional[str], typer.Option("--root", help="Look at the files below this folder; nothing there is executed")

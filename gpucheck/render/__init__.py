@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 FORMATS = {
     "text": "gpucheck.render.text",
     "json": "gpucheck.render.document",
+    "junit": "gpucheck.render.junit",
+    "sarif": "gpucheck.render.sarif",
+    "html": "gpucheck.render.html",
 }
 
 
@@ -22,8 +25,9 @@ def render(report: Report, command: str, format: str, colour: bool) -> str:
     return rendered
 
 
-#: The same for images against nodes.
+#: The same for images against nodes: modules with a function ``render_matrix``.
 MATRIX_FORMATS = {
+    **FORMATS,
     "text": "gpucheck.render.matrix",
     "json": "gpucheck.render.matrix_document",
 }
@@ -31,5 +35,5 @@ MATRIX_FORMATS = {
 
 def render_matrix(table: Table, format: str, colour: bool) -> str:
     """Images against nodes as text in one of ``MATRIX_FORMATS``."""
-    rendered: str = import_module(MATRIX_FORMATS[format]).render(table, colour)
+    rendered: str = import_module(MATRIX_FORMATS[format]).render_matrix(table, colour)
     return rendered

@@ -31,7 +31,7 @@ MANY = 6
 CELLS = 6
 
 
-def render(table: Table, colour: bool) -> str:
+def render_matrix(table: Table, colour: bool) -> str:
     """At most ``WIDTH`` columns, where words allow."""
     paint = painter(colour)
     columns = table.columns(len(table.nodes) > MANY)

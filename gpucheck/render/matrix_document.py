@@ -72,6 +72,6 @@ def build(table: Table) -> dict[str, Any]:
     }
 
 
-def render(table: Table, colour: bool) -> str:
+def render_matrix(table: Table, colour: bool) -> str:
     """The document as text, two spaces a level."""
     return json.dumps(build(table), indent=2, ensure_ascii=False) + "\n"
