@@ -101,6 +101,7 @@ def doctor(
         typer.Option("--import", metavar="NAME", help="Import this module too, in a child process with a deadline"),
     ] = None,
     timeout: Timeout = 30.0,
+    sets: Set = None,
     strict: Strict = False,
     no_color: NoColor = False,
 ) -> None:
@@ -121,7 +122,7 @@ def doctor(
         seen = replace(seen, imported=imported(imports, python, max(timeout, IMPORT_TIMEOUT)))
     from gpucheck.engine import judge
 
-    report = judge(seen)
+    report = judge(what_if(seen, sets) if sets else seen)
     show(report, "doctor", format, output, no_color)
     raise typer.Exit(report.exit_code(strict))
 
@@ -378,6 +379,35 @@ def compat(
     raise typer.Exit(table.exit_code(strict))
 
 
+@command("recommend")
+def recommend(
+    library: Annotated[str, typer.Option("--library", help="torch, jax, ...: gpucheck kb builds")],
+    gpu: Annotated[
+        Optional[str], typer.Option("--gpu", help="The GPUs that it must run on, all of them: H100,V100")
+    ] = None,
+    driver: Annotated[Optional[str], typer.Option("--driver", help="The nodes' driver: 535, 550.54.15")] = None,
+    node: NodeOption = None,
+    format: Annotated[str, typer.Option("--format", help="text or json")] = "text",
+    output: Output = None,
+    no_color: NoColor = False,
+) -> None:
+    """Name the newest builds that run on given GPUs and drivers.
+
+    With the index and the base image, and what each choice gives up.
+    """
+    from gpucheck.compat.command import BadInput, recommendation
+    from gpucheck.render.advice import render
+
+    if format not in ("text", "json"):
+        refuse(f"--format {format}: choose one of text, json")
+    try:
+        advice = recommendation(library, gpu, driver, node or [])
+    except BadInput as error:
+        refuse(str(error))
+    write(render(advice, format, has_colour(output, no_color)), output)
+    raise typer.Exit(0 if advice.choices else 1)
+
+
 @command("kb")
 def knowledge(
     words: Annotated[Optional[list[str]], typer.Argument(metavar="[TABLE] [WORD]...")] = None,
@@ -425,6 +455,19 @@ def open_system(root: str | None, env: list[str] | None, *, live_env: bool = Fal
         return Rootfs(root, pairs) if root is not None else Local({**os.environ, **pairs}) if pairs else Local()
     except OSError as error:
         refuse(f"--root {root}: {error.strerror}")
+
+
+def what_if(snapshot: Snapshot, changes: list[str]) -> Snapshot:
+    """The snapshot with some facts as they are not."""
+    from gpucheck.compat import merge
+    from gpucheck.compat.change import BadChange
+    from gpucheck.compat.inventory import BadNode
+
+    print(f"gpucheck: what if {', '.join(changes)}", file=sys.stderr)
+    try:
+        return merge.what_if(snapshot, changes)
+    except (BadChange, BadNode) as error:
+        refuse(str(error))
 
 
 def look_at_project(path: str, snapshot: str | None) -> Snapshot:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from gpucheck.compat import images, inventory
 from gpucheck.compat.change import BadChange, set_library
 from gpucheck.compat.node import Node
+from gpucheck.compat.recommend import Advice, advise
 from gpucheck.compat.table import Table, tabulate
 from gpucheck.contract import Contract
 
@@ -31,6 +32,31 @@ def compare(references: Sequence[str], nodes: Sequence[str], changes: Sequence[s
     except (images.BadImage, inventory.BadNode, BadChange) as error:
         raise BadInput(str(error)) from None
     return tabulate(_apart(found), _named_apart(where), changes)
+
+
+def recommendation(library: str, gpus: str | None, driver: str | None, nodes: Sequence[str]) -> Advice:
+    """The builds of a library for GPUs and a driver, for nodes, or for both. Raises ``BadInput``."""
+    from gpucheck.kb import frameworks
+
+    if library not in frameworks.libraries():
+        raise BadInput(f"--library {library}: not known; known are {', '.join(frameworks.libraries())}")
+    if (gpus is None) != (driver is None):
+        raise BadInput("recommend: --gpu and --driver belong together; or name nodes with --node")
+    try:
+        where = [node for text in nodes for node in inventory.read(text)]
+        if gpus is not None:
+            listed = ",".join(f"gpu={name}" for name in gpus.split(","))
+            where.insert(0, inventory.typed(f"name={driver} with {gpus.replace(',', ' + ')},driver={driver},{listed}"))
+    except inventory.BadNode as error:
+        raise BadInput(str(error)) from None
+    if not where:
+        raise BadInput("recommend: say what it must run on: --gpu H100,V100 --driver 535, or --node")
+    if unknown := [gpu.name for node in where for gpu in node.gpus or () if gpu.capability is None]:
+        from gpucheck.kb.gpus import nearest
+
+        close = ", ".join(nearest(unknown[0]))
+        raise BadInput(f"nothing is known of the GPU {unknown[0]}" + (f"; names like it: {close}" if close else ""))
+    return advise(library, _named_apart(where))
 
 
 def _apart(contracts: Iterable[Contract]) -> tuple[Contract, ...]:

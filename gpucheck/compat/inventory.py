@@ -81,17 +81,20 @@ def change(node: Node, key: str, value: str) -> Node:
 
     if key == "name":
         return replace(node, name=value)
+    source = f"{node.source}, --set {key}={value}".removeprefix(", ")
     if key == "gpu":
-        found = tuple(named_gpu(name, "--set") for name in value.split("+"))
-        return replace(node, gpus=found, architecture=default_architecture(found), driven=False)
-    changed = _node(node.name, None, {key: value}, f"--set {key}={value}", "--set")
+        found = tuple(named_gpu(name, source) for name in value.split("+"))
+        return replace(node, gpus=found, architecture=default_architecture(found), driven=False, source=source)
+    changed = _node(node.name, None, {key: value}, f"--set {key}={value}", source)
     if key == "driver":
-        return replace(node, driver=changed.driver, cuda=None, driven=False)
+        return replace(node, driver=changed.driver, cuda=None, driven=False, source=source)
     if key == "toolkit":
-        return replace(node, toolkit=value, mode=default_mode(value))
+        return replace(node, toolkit=value, mode=default_mode(value), source=source)
     if key == "mode":
-        return replace(node, mode=value)
-    return replace(node, architecture=changed.architecture) if key == "arch" else replace(node, cuda=changed.cuda)
+        return replace(node, mode=value, source=source)
+    if key == "arch":
+        return replace(node, architecture=changed.architecture, source=source)
+    return replace(node, cuda=changed.cuda, source=source)
 
 
 def _node(name: str, gpus: list[str] | None, told: dict[str, str], place: str, source: str) -> Node:

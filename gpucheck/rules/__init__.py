@@ -59,6 +59,7 @@ from gpucheck.rules.projects import (
     project_unread,
     wheel_index_contradicts_lock,
 )
+from gpucheck.rules.requirements import requirement_not_met
 from gpucheck.rules.rule import Layer, Rule
 from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
 from gpucheck.rules.user_driver import (
@@ -100,6 +101,7 @@ RULES: tuple[Rule, ...] = (
     docker_from_snap,
     cgroup_rules_not_added,
     shared_memory_small,
+    requirement_not_met,
     # device nodes
     device_node_missing,
     device_permission_denied,
