@@ -85,8 +85,8 @@ def _ordered_parts(parts: Iterable[Reasons]) -> Reasons:
     found: list[Reason] = []
     for number, reasons in enumerate(parts):
         found += reasons
-        if number == FIRST - 1 and any(reason.verdict is Verdict.INCOMPATIBLE for reason in found):
-            break
+        if number == FIRST - 1 and (sure := [one for one in found if one.verdict is Verdict.INCOMPATIBLE]):
+            return ordered(sure)
     return ordered(found)
 
 

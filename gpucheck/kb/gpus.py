@@ -61,6 +61,6 @@ def _words(name: str) -> tuple[str, ...]:
     found = tuple(
         word for word in re.split(r"[^a-z0-9]+", name.lower()) if word not in ("", "nvidia", "tesla", "geforce", "grid")
     )
-    # "RTX A6000" is sold as "A6000" too, "RTX4090" is written without the space.
+    # "RTX4090" is written without the space too.
     joined = re.fullmatch(r"(rtx|gtx)(\w?\d+)", found[0]) if found else None
     return (joined[1], joined[2], *found[1:]) if joined else found

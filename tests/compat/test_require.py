@@ -140,7 +140,9 @@ def test_the_engine_for_jetsons_differs(expression: str, holds: bool) -> None:
     assert csv(expression, "12.2", "8.7").holds is holds
 
 
-@pytest.mark.parametrize("expression", ["cuda", "driver>=580.05", "cuda>=12.2.0.1", "cuda>=12 driver>=535.161.07", "cuda!13"])
+@pytest.mark.parametrize(
+    "expression", ["cuda", "driver>=580.05", "cuda>=12.2.0.1", "cuda>=12 driver>=535.161.07", "cuda!13"]
+)
 def test_what_the_engine_for_jetsons_does_not_understand(expression: str) -> None:
     """Semantic versions have three numbers without leading zeros, and all terms are read before one is asked."""
     with pytest.raises(Invalid):
