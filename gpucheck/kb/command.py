@@ -10,7 +10,19 @@ from importlib import import_module
 from typing import Any
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, drivers, forward, frameworks, kernel_log, packages, pairs, toolkits, xids
+from gpucheck.kb import (
+    capabilities,
+    clouds,
+    drivers,
+    forward,
+    frameworks,
+    gpus,
+    kernel_log,
+    packages,
+    pairs,
+    toolkits,
+    xids,
+)
 from gpucheck.record import dataclass, fields
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -66,6 +78,7 @@ TABLES = (
         capabilities.capabilities,
     ),
     Table("devices", "compute capabilities by PCI device id", ("first", "last"), capabilities.devices),
+    Table("gpus", "GPUs by name: capability, NVML brand", ("names",), gpus.gpus),
     Table("products", "GPUs that need a newer driver than their kind", ("product",), capabilities.products),
     Table("compat", "cuda-compat packages and their base branches", ("cuda",), forward.packages),
     Table("compat-libraries", "libcuda versions in cuda-compat packages", ("libcuda",), forward.libraries),
@@ -87,7 +100,7 @@ TABLES = (
     Table("kernel-log", "what the driver logs of a GPU that it cannot start", ("pattern",), kernel_log.lines),
     Table("kernel-codes", "status codes in RmInitAdapter failed", ("name",), kernel_log.statuses),
     Table("generations", "GPUs by PCI device id: drivers, kind of module", ("first",), kernel_log.generations),
-    Table("nodes", "cloud node images and their drivers", ("service", "image"), clouds.node_images),
+    Table("clouds", "cloud node images and their drivers, by preset", ("preset",), clouds.node_images),
     Table("traced-libraries", "libraries that gpucheck trace reports", ("pattern",), _of("trace.names", "libraries")),
     Table("traced-devices", "files that gpucheck trace reports", ("pattern",), _of("trace.names", "devices")),
     Table("traced-helpers", "programs that GPU libraries start", ("name",), _of("trace.names", "helpers")),

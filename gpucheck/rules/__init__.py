@@ -111,6 +111,7 @@ from gpucheck.rules.projects import (
     project_unread,
     wheel_index_contradicts_lock,
 )
+from gpucheck.rules.requirements import requirement_not_met
 from gpucheck.rules.rule import Layer, Rule
 from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
 from gpucheck.rules.switches import (
@@ -195,6 +196,7 @@ RULES: tuple[Rule, ...] = (
     device_plugin_missing,
     gpu_operator_not_ready,
     shared_memory_small,
+    requirement_not_met,
     # device nodes
     device_node_missing,
     device_permission_denied,

@@ -11,7 +11,23 @@ from gpucheck.system import Rootfs
 from tests.elf.workshop import Workshop
 
 V3 = frozenset(
-    "cx16 lahf_lm popcnt pni ssse3 sse4_1 sse4_2 avx avx2 bmi1 bmi2 f16c fma abm movbe".split(),
+    [
+        "cx16",
+        "lahf_lm",
+        "popcnt",
+        "pni",
+        "ssse3",
+        "sse4_1",
+        "sse4_2",
+        "avx",
+        "avx2",
+        "bmi1",
+        "bmi2",
+        "f16c",
+        "fma",
+        "abm",
+        "movbe",
+    ],
 )
 # Debian 12's ld.so is 2.36; the last two are features that the variable does not know.
 MASKS = [f"-{name}" for name in X86_TUNABLES if name not in ("CMOV", "CX8", "SSE2")] + ["-F16C", "-SSE3"]
