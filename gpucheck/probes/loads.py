@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: Of these all is followed in any case: it takes 30 ms, that of torch 250 ms.
 SMALL: Final = ("onnxruntime-gpu", "xgboost", "xgboost-cu12", "ctranslate2", "llama-cpp-python")
+#: Of which it is known what their import opens by name: kb/imports.toml and kb/dlopens.toml.
+FOLLOWED: Final = (
+    r"torch|tensorflow|jax|xgboost(-cu12)?|onnxruntime-gpu|cupy-cuda1[123]x|ctranslate2|llama-cpp-python|lightgbm"
+)
 #: Names that a folder on LD_LIBRARY_PATH can replace for everybody, besides the CUDA libraries.
 COMMON: Final = ("libstdc++.so", "libgcc_s.so", "libgomp.so")
 
@@ -37,7 +41,7 @@ def loads(
     """What each GPU framework would load; ABSENT when there is none."""
     found = []
     for framework in frameworks:
-        if not framework.gpu:
+        if not framework.gpu or not re.fullmatch(FOLLOWED, framework.name):
             continue
         why = suspicion(system, framework, packages)
         if not why:

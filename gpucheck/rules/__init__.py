@@ -34,7 +34,7 @@ from gpucheck.rules.environment import (
     stubs_on_library_path,
     variable_misspelt,
 )
-from gpucheck.rules.extensions import extension_of_other_torch
+from gpucheck.rules.extensions import extension_of_other_torch, toolkit_of_other_major_than_torch
 from gpucheck.rules.fabric import confidential_gpu_not_ready, fabric_not_ready
 from gpucheck.rules.frameworks import (
     framework_is_cpu_build,
@@ -246,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     ptx_newer_than_driver,
     triton_cannot_compile,
     libdevice_missing,
+    toolkit_of_other_major_than_torch,
     # environment
     visible_devices_hides_gpus,
     visible_devices_ends_early,

@@ -77,3 +77,43 @@ def _rebuild(snapshot: Snapshot, extension: Loads, torch: Framework | None) -> s
         extension.location,
         f"--force-reinstall --no-deps --no-cache-dir --no-build-isolation {extension.name}",
     )
+
+
+@rule(Layer.FRAMEWORK)
+def toolkit_of_other_major_than_torch(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA_HOME has a toolkit of another CUDA major than torch: extensions cannot be compiled with it.
+
+    torch's wheels run without any toolkit. To build an extension (flash-attn, deepspeed's operators, apex) torch asks nvcc in
+    CUDA_HOME for its version and refuses another major: "The detected CUDA version (11.8) mismatches the version that was used to
+    compile PyTorch (12.6)".
+
+    Confirm: `$CUDA_HOME/bin/nvcc --version` against `torch.version.cuda`.
+    Remedy: only where something is compiled: a toolkit of torch's major in CUDA_HOME.
+    Reference: https://pytorch.org/docs/stable/cpp_extension.html
+    """
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        home = (snapshot.variable(name) or "").rstrip("/")
+        torch = next((each for each in snapshot.frameworks if each.name == "torch" and each.cuda), None)
+        if not home or torch is None or torch.cuda is None:
+            continue
+        copies = [
+            each
+            for each in snapshot.libraries
+            if each.soname.startswith("libcudart.so.") and each.path.startswith(f"{home}/")
+        ]
+        if not copies:
+            raise CannotTell(f"no libcudart tells the version of the toolkit in {home}", (f"{home}/lib64",))
+        major = copies[0].soname.removeprefix("libcudart.so.").partition(".")[0]
+        if major.isdigit() and int(major) != torch.cuda.major:
+            yield Complaint(
+                Severity.NOTE,
+                f"{name} has CUDA {major}, torch is for CUDA {torch.cuda}: extensions of torch cannot be compiled with it",
+                "torch needs no toolkit to run; its build of extensions refuses one of another major.",
+                (
+                    Evidence(f"{name}={home}", "environment"),
+                    Evidence(f"{copies[0].soname}", copies[0].path),
+                    Evidence(f"torch {torch.version}", torch.evidence),
+                ),
+                f"Where extensions are compiled: install the toolkit {torch.cuda} and export {name}=/usr/local/cuda-{torch.cuda}",
+            )
+            return

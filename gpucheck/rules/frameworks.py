@@ -155,15 +155,17 @@ def gpu_not_covered_by_build(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: a build made with a CUDA version that knows the GPU.
     Reference: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html
     """
-    builds = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
-    if not builds:
-        if any(framework.gpu for framework in snapshot.frameworks):
+    dropped = tuple(_dropped(snapshot))
+    yield from dropped
+    known = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
+    if not known:
+        if any(framework.gpu for framework in snapshot.frameworks) and not dropped:
             raise CannotTell("the files of the framework do not tell its architectures")
         return
     gpus = reading.capable(snapshot)
     if not gpus:
         raise CannotTell("no GPU's compute capability is known")
-    for framework in builds:
+    for framework in known:
         uncovered = [(gpu, capability) for gpu, capability in gpus if not _running(framework, capability)]
         if not uncovered:
             continue
@@ -186,6 +188,28 @@ def gpu_not_covered_by_build(snapshot: Snapshot) -> Iterator[Complaint]:
                 else ""
             ),
         )
+
+
+def _dropped(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Builds of which only the CUDA major is known: a toolkit that dropped a GPU makes neither machine code nor PTX for it."""
+    for framework in snapshot.frameworks:
+        if not framework.gpu or framework.architectures or not framework.cuda_major:
+            continue
+        for gpu, capability in reading.capable(snapshot):
+            row = capabilities().get(capability)
+            if row and row.last_toolkit and row.last_toolkit.major < framework.cuda_major:
+                yield Complaint(
+                    Severity.ERROR,
+                    f"{framework.name} {framework.version} has no code for {gpu.name} (compute capability {capability})",
+                    f"It is built with CUDA {framework.cuda_major}, and CUDA {row.last_toolkit} is the last that compiles for this GPU.",
+                    (
+                        Evidence(f"built with CUDA {framework.cuda_major}", framework.evidence),
+                        Evidence(f"GPU {gpu.index}: {capability}", "driver"),
+                        Evidence(f"CUDA {row.last_toolkit} is the last for {capability}", row.reference),
+                    ),
+                    f"Install a build of {framework.name} for CUDA {row.last_toolkit.major}",
+                )
+                break
 
 
 def _running(framework: Framework, capability: ComputeCapability) -> list[str]:

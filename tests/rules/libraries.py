@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpucheck.facts import Framework, Python, Seen, Snapshot
+from gpucheck.facts import Framework, Library, Python, Seen, Snapshot
 from gpucheck.finding import Status
 from gpucheck.installed import Absent, Cached, Loaded, Loads, Lost, Misfit, Need, Overlap, Preload, Tool
 from gpucheck.record import replace
@@ -278,6 +278,18 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("libdevice-missing", "a CPU build", healthy(frameworks=(replace(TENSORFLOW, gpu=False),), tools=Seen((tool("libdevice", "", user="tensorflow 2.21.0"),), "")), PASS),
     ("libdevice-missing", "there", healthy(frameworks=(TENSORFLOW,), tools=Seen((tool("libdevice", "/usr/local/cuda/nvvm/libdevice/libdevice.10.bc", user="tensorflow 2.21.0"),), "")), PASS),
     ("libdevice-missing", "not looked", healthy(tools=NOT_APPLICABLE), UNKNOWN),
+    ("gpu-not-covered-by-build", "jax for CUDA 13 on Volta", healthy(
+        frameworks=(replace(framework("jax", "0.10.2", "13.0"), cuda=None),), cuda=answers(gpus=(gpu(name="Tesla V100", capability=ComputeCapability(7, 0)),))), FAIL),
+    ("known-bad-pair", "flash-attn on Turing", healthy(
+        packages=packages(wheel("flash-attn", "2.8.3")), cuda=answers(gpus=(gpu(name="Tesla T4", capability=ComputeCapability(7, 5)),))), FAIL),
+    ("known-bad-pair", "RAPIDS on branch 530", with_kernel(healthy(packages=packages(wheel("cudf-cu12", "26.10.0"))), driver=loaded("530.30.02")), FAIL),
+    ("known-bad-pair", "RAPIDS on branch 535", with_kernel(healthy(packages=packages(wheel("cudf-cu12", "26.10.0"))), driver=loaded("535.261.03")), PASS),
+    ("toolkit-of-other-major-than-torch", "CUDA 11.8", healthy(
+        environment=(("CUDA_HOME", "/usr/local/cuda"),), libraries=(Library("libcudart.so.11.0", "/usr/local/cuda/lib64/libcudart.so.11.0", "/x", "toolkit", "11.8.89", "", 1),)), FAIL),
+    ("toolkit-of-other-major-than-torch", "another minor", healthy(
+        environment=(("CUDA_HOME", "/usr/local/cuda"),), libraries=(Library("libcudart.so.13", "/usr/local/cuda/lib64/libcudart.so.13", "/x", "toolkit", "13.1.80", "", 1),)), PASS),
+    ("toolkit-of-other-major-than-torch", "no CUDA_HOME", healthy(), PASS),
+    ("toolkit-of-other-major-than-torch", "an empty folder", healthy(environment=(("CUDA_HOME", "/usr/local/cuda"),)), UNKNOWN),
     # -- generations
     ("gpu-not-driven", "K80 with branch 580", healthy(pci=Seen((K80,), "/sys"), **SILENT), FAIL),
     ("gpu-not-driven", "H100 with branch 470", with_kernel(healthy(pci=Seen((replace(pci(), device="2330"),), "/sys"), **SILENT), driver=loaded("470.256.02")), FAIL),
