@@ -220,6 +220,10 @@ def jax(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
                 (),
                 f"{dist.location}/{name} {beside[name]}",
             )
+    # Before the plugins the GPU build was told by the local part: jaxlib 0.4.13+cuda12.cudnn89.
+    if match := re.search(r"\+cuda(\d+)", beside.get("jaxlib", "")):
+        evidence = f"{dist.location}/jaxlib {beside['jaxlib']}"
+        return Framework("jax", dist.version, dist.location, True, None, int(match[1]), (), evidence)
     return Framework(
         "jax", dist.version, dist.location, False, None, None, (), f"no jax-cuda*-plugin in {dist.location}"
     )

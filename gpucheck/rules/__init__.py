@@ -89,7 +89,7 @@ from gpucheck.rules.libraries import (
     loader_cache_stale,
     preloaded_library_unusable,
 )
-from gpucheck.rules.loading import loading_differs_from_prediction
+from gpucheck.rules.loading import import_order_decides, loading_differs_from_prediction
 from gpucheck.rules.packages import (
     companions_for_other_cuda,
     gpu_build_in_other_environment,
@@ -232,6 +232,7 @@ RULES: tuple[Rule, ...] = (
     library_parts_mixed,
     library_older_than_required,
     library_missing,
+    import_order_decides,
     loading_differs_from_prediction,
     # frameworks
     gpu_build_in_other_environment,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Snapshot, Unseen, Why
+from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.kb.capabilities import capabilities, code_runs
 from gpucheck.kb.frameworks import builds
@@ -21,8 +21,13 @@ INSTALL_GPU = {
     "jax": "pip install 'jax[cuda13]' (driver 580 or newer) or 'jax[cuda12]'",
     "xgboost-cpu": "pip uninstall xgboost-cpu && pip install xgboost",
     "xgboost": "pip install --force-reinstall xgboost",
+    "lightgbm": "pip install --no-binary lightgbm lightgbm --config-settings=cmake.define.USE_CUDA=ON (needs the CUDA toolkit), into this interpreter",
+    "paddlepaddle": "pip uninstall paddlepaddle && pip install paddlepaddle-gpu -i https://www.paddlepaddle.org.cn/packages/stable/cu126/",
+    "llama-cpp-python": "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir llama-cpp-python (needs the CUDA toolkit)",
     "onnxruntime": "pip uninstall onnxruntime && pip install onnxruntime-gpu",
 }
+#: PyPI's wheels for aarch64 are CPU builds or for servers; a Jetson needs those that are made for its JetPack.
+INSTALL_JETSON = "Install the {} wheel for this JetPack from https://pypi.jetson-ai-lab.io"
 
 
 @rule(Layer.FRAMEWORK, follows=("gpu-build-in-other-environment", "packages-share-files"))
@@ -61,7 +66,9 @@ def framework_is_cpu_build(snapshot: Snapshot) -> Iterator[Complaint]:
                 if declared
                 else Evidence(f"GPU here: {here}", "hardware"),
             ),
-            INSTALL_GPU.get(framework.name, f"Install a GPU build of {framework.name}"),
+            INSTALL_JETSON.format(framework.name)
+            if isinstance(snapshot.host.tegra, Seen)
+            else INSTALL_GPU.get(framework.name, f"Install a GPU build of {framework.name}"),
         )
 
 

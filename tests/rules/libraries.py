@@ -196,6 +196,24 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("preloaded-library-unusable", "not there", healthy(preloads=Seen((Preload("/opt/shim.so", "LD_PRELOAD", "", "not there"),), "LD_PRELOAD")), FAIL),
     ("preloaded-library-unusable", "works", healthy(preloads=Seen((Preload("libjemalloc.so.2", "LD_PRELOAD", "/usr/lib/libjemalloc.so.2", ""),), "LD_PRELOAD")), PASS),
     ("preloaded-library-unusable", "no linker", healthy(preloads=UNREADABLE), UNKNOWN),
+    (
+        "import-order-decides", "cupy takes the system's NCCL, torch has a newer one",
+        healthy(
+            loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.16.2", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),)), loads()),
+            libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), FAIL),
+    (
+        "import-order-decides", "the system's is newer",
+        healthy(
+            loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.28.3", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),)), loads()),
+            libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), PASS),
+    (
+        "import-order-decides", "one framework alone",
+        healthy(
+            loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.16.2", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),))),
+            libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), PASS),
+    ("import-order-decides", "a library could not be read", healthy(loads=BROKEN), UNKNOWN),
+    ("library-parts-mixed", "libnvrtc and its built-ins", healthy(loads=seen_loads(loads("any program", "", location="", libraries=(
+        part("libnvrtc.so.10.2", "10.2.89", "/opt/conda/lib", "path"), part("libnvrtc-builtins.so", "11.6.55"))))), FAIL),
     # -- packages
     ("wheel-for-other-machine", "another processor", healthy(packages=packages(wheel("torch", "2.9.1", "cp312-cp312-manylinux_2_28_aarch64"))), FAIL),
     ("wheel-for-other-machine", "another Python", healthy(packages=packages(wheel("torch", "2.9.1", "cp311-cp311-manylinux_2_28_x86_64"))), FAIL),
