@@ -65,7 +65,6 @@ TABLES = (
         ("capability",),
         capabilities.capabilities,
     ),
-    Table("devices", "compute capabilities by PCI device id", ("first", "last"), capabilities.devices),
     Table("products", "GPUs that need a newer driver than their kind", ("product",), capabilities.products),
     Table("compat", "cuda-compat packages and their base branches", ("cuda",), forward.packages),
     Table("compat-libraries", "libcuda versions in cuda-compat packages", ("libcuda",), forward.libraries),

@@ -34,7 +34,7 @@ from gpucheck.rules.environment import (
     stubs_on_library_path,
     variable_misspelt,
 )
-from gpucheck.rules.extensions import extension_of_other_torch, toolkit_of_other_major_than_torch
+from gpucheck.rules.extensions import extension_of_other_torch
 from gpucheck.rules.fabric import confidential_gpu_not_ready, fabric_not_ready
 from gpucheck.rules.frameworks import (
     framework_is_cpu_build,
@@ -43,7 +43,6 @@ from gpucheck.rules.frameworks import (
     jax_plugin_mismatch,
     ptx_newer_than_driver,
 )
-from gpucheck.rules.generations import gpu_not_driven
 from gpucheck.rules.gpu_health import (
     gpu_answers_slowly,
     gpu_inforom_corrupted,
@@ -155,7 +154,6 @@ RULES: tuple[Rule, ...] = (
     gpu_inforom_corrupted,
     gpu_answers_slowly,
     gpu_held_by_other_driver,
-    gpu_not_driven,
     compute_mode_exclusive,
     mig_without_instances,
     mig_instances_uncounted,
@@ -247,7 +245,6 @@ RULES: tuple[Rule, ...] = (
     ptx_newer_than_driver,
     triton_cannot_compile,
     libdevice_missing,
-    toolkit_of_other_major_than_torch,
     # environment
     visible_devices_hides_gpus,
     visible_devices_ends_early,

@@ -19,7 +19,6 @@ from tests.machines import (
     image,
     loaded,
     loads,
-    messages,
     packages,
     pci,
     torch,
@@ -302,22 +301,6 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         packages=packages(wheel("flash-attn", "2.8.3")), cuda=answers(gpus=(gpu(name="Tesla T4", capability=ComputeCapability(7, 5)),))), FAIL),
     ("known-bad-pair", "RAPIDS on branch 530", with_kernel(healthy(packages=packages(wheel("cudf-cu12", "26.10.0"))), driver=loaded("530.30.02")), FAIL),
     ("known-bad-pair", "RAPIDS on branch 535", with_kernel(healthy(packages=packages(wheel("cudf-cu12", "26.10.0"))), driver=loaded("535.261.03")), PASS),
-    ("toolkit-of-other-major-than-torch", "CUDA 11.8", healthy(
-        environment=(("CUDA_HOME", "/usr/local/cuda"),), libraries=(Library("libcudart.so.11.0", "/usr/local/cuda/lib64/libcudart.so.11.0", "/x", "toolkit", "11.8.89", "", 1),)), FAIL),
-    ("toolkit-of-other-major-than-torch", "another minor", healthy(
-        environment=(("CUDA_HOME", "/usr/local/cuda"),), libraries=(Library("libcudart.so.13", "/usr/local/cuda/lib64/libcudart.so.13", "/x", "toolkit", "13.1.80", "", 1),)), PASS),
-    ("toolkit-of-other-major-than-torch", "no CUDA_HOME", healthy(), PASS),
-    ("toolkit-of-other-major-than-torch", "an empty folder", healthy(environment=(("CUDA_HOME", "/usr/local/cuda"),)), UNKNOWN),
-    # -- generations
-    ("gpu-not-driven", "K80 with branch 580", healthy(pci=Seen((K80,), "/sys"), **SILENT), FAIL),
-    ("gpu-not-driven", "H100 with branch 470", with_kernel(healthy(pci=Seen((replace(pci(), device="2330"),), "/sys"), **SILENT), driver=loaded("470.256.02")), FAIL),
-    ("gpu-not-driven", "the driver says so", with_kernel(
-        healthy(pci=Seen((replace(pci(), device="ffff"),), "/sys"), **SILENT),
-        messages=messages("NVRM: The NVIDIA Tesla K80 GPU installed in this system is supported through the NVIDIA 470.xx Legacy drivers.")), FAIL),
-    ("gpu-not-driven", "it answers", healthy(pci=Seen((K80,), "/sys")), PASS),
-    ("gpu-not-driven", "it has another fault", healthy(**SILENT), PASS),
-    ("gpu-not-driven", "an id that is not known", healthy(pci=Seen((replace(pci(), device="ffff"),), "/sys"), **SILENT), UNKNOWN),
-    ("gpu-not-driven", "an image", image(), UNKNOWN),
 ]  # fmt: skip
 
 #: Rules whose facts are always known.
