@@ -77,7 +77,6 @@ TABLES = (
         ("capability",),
         capabilities.capabilities,
     ),
-    Table("devices", "compute capabilities by PCI device id", ("first", "last"), capabilities.devices),
     Table("gpus", "GPUs by name: capability, NVML brand", ("names",), gpus.gpus),
     Table("products", "GPUs that need a newer driver than their kind", ("product",), capabilities.products),
     Table("compat", "cuda-compat packages and their base branches", ("cuda",), forward.packages),

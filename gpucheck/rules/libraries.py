@@ -25,6 +25,11 @@ def followed(snapshot: Snapshot) -> tuple[Loads, ...]:
     return seen(snapshot.loads, ()) or ()
 
 
+def titled(loads: Loads) -> str:
+    """``torch 2.9.1``; what is no framework has no version."""
+    return f"{loads.name} {loads.version}".rstrip()
+
+
 def refuse_unread(loads: tuple[Loads, ...]) -> None:
     """End as UNKNOWN where a file could not be looked into."""
     for each in loads:
@@ -88,7 +93,7 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
     return Complaint(
         # onnxruntime.preload_dlls() and `import torch` are the documented ways; whether a program calls them is not seen.
         Severity.WARNING if preloadable and severity is Severity.ERROR else severity,
-        f"{loads.name} {loads.version} does not find {names}{more}",
+        f"{titled(loads)} does not find {names}{more}",
         cause,
         (*_lost(loads.missing), *_others(loads.missing, snapshot)),
         _bring(snapshot, loads, preloadable),
@@ -196,7 +201,7 @@ def _misfit(snapshot: Snapshot, loads: Loads, misfit: Misfit) -> Complaint:
         )
     return Complaint(
         Severity.ERROR,
-        f"{loads.name} {loads.version} gets a {misfit.soname} that lacks what {requester} needs",
+        f"{titled(loads)} gets a {misfit.soname} that lacks what {requester} needs",
         f"It is of another release: {what} is not in it. Importing {loads.name}, or its first use of this library, fails.",
         (
             Evidence(misfit.message, "what the dynamic linker will say"),
@@ -228,7 +233,7 @@ def c_library_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
             remedy = take_away(misfit.how, misfit.path) if "libc.so" not in misfit.soname else ""
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} needs {misfit.version}, which {misfit.soname} here does not have",
+                f"{titled(each)} needs {misfit.version}, which {misfit.soname} here does not have",
                 f"{misfit.requester.rsplit('/', 1)[-1]} was built on a newer system than this one.",
                 (
                     Evidence(misfit.message, "what the dynamic linker will say"),
@@ -261,7 +266,11 @@ def _only_manylinux(tags: tuple[str, ...]) -> bool:
 
 
 #: Libraries that come in parts which must be of one release, by the starts of their names.
-FAMILIES = {"cuDNN": ("libcudnn",), "cuBLAS": ("libcublas.", "libcublasLt.")}
+FAMILIES = {
+    "cuDNN": ("libcudnn",),
+    "cuBLAS": ("libcublas.", "libcublasLt."),
+    "NVRTC": ("libnvrtc.", "libnvrtc-builtins."),
+}
 
 
 @rule(Layer.LIBRARIES, follows=("packages-share-files", "libraries-do-not-fit"))
@@ -289,7 +298,7 @@ def library_parts_mixed(snapshot: Snapshot) -> Iterator[Complaint]:
             found = True
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} gets the parts of {family} from two installations",
+                f"{titled(each)} gets the parts of {family} from two installations",
                 f"They are of different releases ({foreign.version} and {other.version}), and are made to work with their own only.",
                 (place(foreign), place(other)),
                 take_away(foreign.how, foreign.path) or f"Remove one of them: {foreign.path} or {other.path}",
@@ -335,7 +344,7 @@ def library_older_than_required(snapshot: Snapshot) -> Iterator[Complaint]:
             found = True
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} gets {part.soname} {part.version}, and requires {wanted.specifier}",
+                f"{titled(each)} gets {part.soname} {part.version}, and requires {wanted.specifier}",
                 f"{part.how} leads to an older copy" + (f", which hides the one of {wanted.name} {wanted.version}." if wanted.version else "."),
                 (
                     place(part),

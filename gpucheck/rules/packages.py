@@ -360,7 +360,11 @@ def known_bad_pair(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     packages = known(snapshot)
     locations = dict.fromkeys(wheel.location for wheel in packages.wheels) if packages else {}
-    capabilities = [gpu.capability for gpu in reading.answering_gpus(snapshot) if gpu.capability]
+    driver = reading.driver_version(snapshot)
+    beside = {
+        "compute capability": [str(capability) for _, capability in reading.capable(snapshot)],
+        "driver": [str(driver[0])] if driver else [],
+    }
     for location in locations:
         here = {
             wheel.name: wheel.version for wheel in (packages.wheels if packages else ()) if wheel.location == location
@@ -369,11 +373,7 @@ def known_bad_pair(snapshot: Snapshot) -> Iterator[Complaint]:
             version = here.get(row.library, "")
             if not version or satisfies(version, row.versions) is not True:
                 continue
-            others = (
-                [str(capability) for capability in capabilities]
-                if row.other == "compute capability"
-                else [here.get(row.other, "")]
-            )
+            others = beside.get(row.other, [here.get(row.other, "")])
             bad = next((one for one in others if one and satisfies(one, row.others) is True), "")
             if not bad:
                 continue

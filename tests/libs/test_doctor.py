@@ -108,8 +108,7 @@ def test_tensorflow_without_its_extra() -> None:
     finding = findings(look(environment("wheels/tensorflow")))["library-missing"]
     assert finding.severity is Severity.ERROR
     assert (
-        finding.summary
-        == "tensorflow 2.21.0 does not find libcudart.so.12, libcublas.so.12, libcublasLt.so.12 and 3 more"
+        finding.summary == "tensorflow 2.21.0 does not find libcudart.so.12, libcublas.so.12, libcudnn.so.9 and 2 more"
     )
     assert finding.remedy.endswith("'tensorflow[and-cuda]==2.21.0'")
 
