@@ -50,9 +50,11 @@ from gpucheck.rules.gpu_health import (
     gpu_reported_fault,
 )
 from gpucheck.rules.gpu_modes import (
+    address_space_limited,
     compute_mode_exclusive,
     gpu_gives_no_context,
     gpu_memory_full,
+    mig_change_pending,
     mig_instances_uncounted,
     mig_without_instances,
     vgpu_unlicensed,
@@ -158,6 +160,8 @@ RULES: tuple[Rule, ...] = (
     compute_mode_exclusive,
     mig_without_instances,
     mig_instances_uncounted,
+    mig_change_pending,
+    address_space_limited,
     gpu_memory_full,
     vgpu_unlicensed,
     gpu_gives_no_context,

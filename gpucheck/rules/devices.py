@@ -167,9 +167,12 @@ def device_refused_by_cgroup(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
+NOT_A_DEVICE = "not a device"
+
+
 @rule(Layer.DEVICES, follows=BELOW)
 def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The device nodes exist, but no driver stands behind them (ENXIO, ENODEV).
+    """The device nodes exist, but no driver stands behind them (ENXIO, ENODEV), or they are no devices.
 
     The node was made by hand or is left over; the module that registers its number is not loaded, or drives no GPU. The
     number of nvidia-uvm is chosen anew when the module is loaded: a node that was made before leads nowhere.
@@ -178,6 +181,14 @@ def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: load the driver on the host (`sudo modprobe nvidia`), or make the nodes and the container anew.
     Reference: open(2), ENXIO
     """
+    if fake := _failing(snapshot, NOT_A_DEVICE):
+        yield Complaint(
+            Severity.ERROR,
+            f"{fake[0].path} is no device, but a file or a folder of that name",
+            "It was mounted from a place where the node did not exist: docker run -v makes an empty folder then.",
+            _shown(fake),
+            f"Remove it, make the nodes on the host (sudo nvidia-modprobe -c 0 -u), and give it with --device {fake[0].path} or --gpus all",
+        )
     dead = _failing(snapshot, "ENXIO", "ENODEV")
     if not dead:
         return

@@ -8,7 +8,7 @@ from gpucheck.facts import Call, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.reading import contexts
-from gpucheck.rules.rule import Layer, need, rule
+from gpucheck.rules.rule import Layer, need, rule, seen
 
 #: CUDA_ERROR_OUT_OF_MEMORY and CUDA_ERROR_DEVICE_UNAVAILABLE in cuda.h.
 OUT_OF_MEMORY, UNAVAILABLE = 2, 46
@@ -94,6 +94,62 @@ def mig_without_instances(snapshot: Snapshot) -> Iterator[Complaint]:
 
 
 @rule(Layer.HARDWARE)
+def mig_change_pending(snapshot: Snapshot) -> Iterator[Complaint]:
+    """MIG was switched on or off, and the GPU was not reset since.
+
+    On some GPUs the mode changes only with a reset of the GPU. Until then the old mode holds, and instances can neither be
+    created nor does CUDA see the whole GPU again.
+
+    Confirm: `nvidia-smi -q | grep -A2 'MIG Mode'` shows different Current and Pending.
+    Remedy: stop what uses the GPU and `sudo nvidia-smi --gpu-reset`, or reboot.
+    Reference: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/index.html
+    """
+    for gpu in need(snapshot.nvml).gpus:
+        if gpu.mig is None or gpu.mig_pending is None or gpu.mig == gpu.mig_pending:
+            continue
+        yield Complaint(
+            Severity.WARNING,
+            f"MIG will be {'on' if gpu.mig_pending else 'off'} on GPU {gpu.index} ({gpu.name}) only after a reset",
+            "The mode was changed, and the GPU was not reset since.",
+            (
+                Evidence(
+                    f"GPU {gpu.index}: MIG is {'on' if gpu.mig else 'off'}, pending {'on' if gpu.mig_pending else 'off'}",
+                    "NVML",
+                ),
+            ),
+            f"Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset -i {gpu.index} (or reboot)",
+        )
+
+
+@rule(Layer.HARDWARE)
+def address_space_limited(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA says that memory is full, and it is the address space that is limited.
+
+    CUDA reserves address space of the size of the machine's and its GPUs' memory, far more than it uses. A limit by `ulimit
+    -v`, as batch systems set for a job's memory, makes cuInit or the first context fail with 2 (out of memory) on an idle GPU.
+
+    Confirm: `ulimit -v` prints a number, and `nvidia-smi` shows free memory.
+    Remedy: `ulimit -v unlimited`, or ask the batch system for no limit of virtual memory.
+    Reference: https://github.com/NVIDIA/cuda-python/pull/2458, getrlimit(2) RLIMIT_AS
+    """
+    codes = [reading.cuda_code(snapshot, name) for name in ("cuInit", "cuDevicePrimaryCtxRetain")]
+    if OUT_OF_MEMORY not in codes:
+        need(snapshot.cuda)
+        return
+    limit = seen(snapshot.address_space, None)
+    if limit is None:
+        return
+    yield Complaint(
+        Severity.ERROR,
+        "CUDA runs out of address space, not of memory",
+        "It reserves addresses for all memory of the machine and its GPUs, which a limit forbids here.",
+        (Evidence(f"address space is limited to {limit >> 20} MiB", "/proc/self/limits"), *reading.calls(snapshot)),
+        "ulimit -v unlimited (batch systems: ask for no limit of virtual memory)",
+        decisive=True,
+    )
+
+
+@rule(Layer.HARDWARE, follows=("address-space-limited",))
 def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
     """The GPU is reached, but has no memory left for another process: creating a context fails with 2.
 

@@ -63,6 +63,17 @@ def driver_version_mismatch(snapshot: Snapshot) -> Iterator[Complaint]:
 
 def _history(snapshot: Snapshot, module: DriverVersion, others: list[Library]) -> tuple[str, str, tuple[Evidence, ...]]:
     """How it came to a mismatch, what to do, and the evidence for it."""
+    mounts = snapshot.driver_mounts.value if isinstance(snapshot.driver_mounts, Seen) else ()
+    if reading.in_container(snapshot) and any(library.real.startswith(mounts) for library in others):
+        return (
+            "They are mounted from the host: there the driver's packages were changed and the old module is still loaded, or the "
+            "driver was changed after this container was started.",
+            "On the host: reboot, or stop everything that uses the GPU and: sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && "
+            "sudo modprobe nvidia; then create the container again",
+            tuple(
+                Evidence("mounted from the host", library.real) for library in others if library.real.startswith(mounts)
+            ),
+        )
     if reading.in_container(snapshot):
         return (
             "This container carries driver libraries of its own; they must come from the host.",

@@ -53,7 +53,10 @@ def _usable(snapshot: Snapshot) -> list[Library]:
     return [copy for copy in _real(snapshot) if copy.path not in foreign]
 
 
-@rule(Layer.USER_DRIVER, follows=(*BELOW, "compute-capability-not-granted", "wsl-without-gpu", "wsl-libcuda-missing"))
+@rule(
+    Layer.USER_DRIVER,
+    follows=(*BELOW, "compute-capability-not-granted", "wsl-without-gpu", "wsl-libcuda-missing", "device-node-missing"),
+)
 def libcuda_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """libcuda.so.1 is nowhere: no user-space driver is installed or mounted here.
 

@@ -47,7 +47,7 @@ from tests.machines import (
 NO_NODES = Seen(
     (node("/dev/nvidia-uvm", "ENOENT", present=False), node("/dev/nvidiactl", "ENOENT", present=False)), "/dev"
 )
-RUNNING = "6.8.0-40-generic"
+MISSING_CONTROL = node("/dev/nvidiactl", "ENOENT", present=False)
 
 
 def driverless(**kernel: object) -> Snapshot:
@@ -286,6 +286,20 @@ FAULTS: dict[str, tuple[Snapshot, str]] = {
     "nodes without libraries": (
         with_kernel(bare(container=DOCKER, nodes=healthy().nodes, pci=Seen((pci(),), "/sys")), driver=loaded()),
         "libcuda-missing",
+    ),
+    "a single node without the common ones": (
+        with_kernel(
+            bare(
+                container=DOCKER, pci=Seen((pci(),), "/sys"),
+                nodes=Seen((node("/dev/nvidia-uvm", "ENOENT", present=False), node("/dev/nvidia0"), MISSING_CONTROL), "/dev"),
+            ),
+            driver=loaded(), modules=Seen(("nvidia",), "/proc/modules"),
+        ),
+        "device-node-missing",
+    ),
+    "ulimit -v": (
+        healthy(cuda=answers(("cuInit", 2)), runtimes=(cudart(code=2),), address_space=Seen(8 << 30, "/proc/self/limits")),
+        "address-space-limited",
     ),
     "utility only": (
         healthy(
