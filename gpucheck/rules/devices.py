@@ -179,7 +179,7 @@ def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     Reference: open(2), ENXIO
     """
     dead = _failing(snapshot, "ENXIO", "ENODEV")
-    if not dead:
+    if not dead or reading.reached(snapshot):
         return
     loaded = reading.module_loaded(snapshot)
     yield Complaint(
