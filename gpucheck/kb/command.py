@@ -102,6 +102,7 @@ TABLES = (
     Table("clouds", "cloud node images and their drivers, by preset", ("preset",), clouds.node_images),
     Table("traced-libraries", "libraries that gpucheck trace reports", ("pattern",), _of("trace.names", "libraries")),
     Table("traced-devices", "files that gpucheck trace reports", ("pattern",), _of("trace.names", "devices")),
+    Table("traced-extras", "modules whose import may fail", ("pattern",), _of("trace.names", "extras")),
     Table("traced-helpers", "programs that GPU libraries start", ("name",), _of("trace.names", "helpers")),
     Table("driver-places", "folders where driver libraries lie", ("pattern",), kb.driver_places),
     Table("toolkit-places", "folders where CUDA libraries lie", ("pattern",), kb.toolkit_places),

@@ -190,7 +190,7 @@ def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
             f"Remove it, make the nodes on the host (sudo nvidia-modprobe -c 0 -u), and give it with --device {fake[0].path} or --gpus all",
         )
     dead = _failing(snapshot, "ENXIO", "ENODEV")
-    if not dead:
+    if not dead or reading.reached(snapshot):
         return
     loaded = reading.module_loaded(snapshot)
     yield Complaint(
