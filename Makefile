@@ -61,6 +61,10 @@ lint: setup ## Check style and types
 bench: setup pyz ## Print each benchmark as a ratio against a named peer or limit
 	@for file in bench/*.py; do $(BIN)/python "$$file"; done
 
+.PHONY: grid
+grid: setup ## Compare real drivers x real CUDA runtimes with what gpucheck predicts, and write docs/grid.md
+	$(BIN)/python -m ci.grid --markdown docs/grid.md $(ARGS)
+
 .PHONY: images
 images: setup pyz wheel ## Build the images of base-images/matrix.toml with the Docker Engine, and test them
 	$(BIN)/python -m ci.images build test $(ARGS)
@@ -86,6 +90,10 @@ package: setup pyz ## Build the wheel, the sdist and gpucheck.pyz into dist
 docs: setup ## Write what is generated: docs/rules.md, docs/schema, base-images/matrix.yml
 	$(BIN)/python -m ci.documentation
 	$(BIN)/python -m ci.matrix_yaml
+
+.PHONY: corpus
+corpus: setup ## Judge every fixture of tests/corpus and write docs/corpus.md
+	$(BIN)/python -m ci.corpus
 
 .PHONY: knowledge
 knowledge: setup ## Derive rows of the knowledge base from artifacts again: make knowledge ARGS="--check torch"

@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: docs/rules.md, docs/schema/report.json and docs/schema/libs.json.
+"""Write the pages that are generated from the code: docs/rules.md and the JSON Schemas in docs/schema.
 
 ``python -m ci.documentation`` writes them; with ``--check`` it says which are out of date and exits with 1.
 """
@@ -13,11 +13,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from gpucheck.compat.node import MODES
+from gpucheck.compat.reasons import REASONS
 from gpucheck.elf.resolution import Edge, How
 from gpucheck.facts import SCHEMA, Snapshot
 from gpucheck.finding import Severity, Status, Verdict
 from gpucheck.record import fields, is_record
 from gpucheck.rules import RULES, Layer
+from gpucheck.trace.calls import CallTrace
+from gpucheck.trace.calls import Diagnosis as CallDiagnosis
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,6 +141,108 @@ def libs_schema() -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def trace_schema() -> str:
+    """The JSON Schema of ``gpucheck trace --format json``; the diagnosis is a report, whose schema it has in itself."""
+    definitions: dict[str, Any] = {}
+    text, maybe, whole, flag = (
+        {"type": "string"},
+        {"type": ["string", "null"]},
+        {"type": "integer"},
+        {"type": "boolean"},
+    )
+    # What only strace or the calls saw has no reason: ``unknown``.
+    hows = {"enum": [*get_args(How), "unknown"]}
+    resolution = closed(
+        soname=text,
+        requester=maybe,
+        path=maybe,
+        how=hows,
+        owner=maybe,
+        edge={"enum": list(get_args(Edge))},
+        fatal=maybe,
+        times=whole,
+        process=whole,
+        optional=flag,
+        candidates={"type": "array", "items": closed(path=text, skipped=text, how=hows)},
+    )
+    calls = describe(CallTrace, definitions)
+    found = {"diagnosis": {"anyOf": [describe(CallDiagnosis, definitions), {"type": "null"}]}}
+    definitions["CallTrace"]["properties"].update(found)
+    definitions["CallTrace"]["required"].extend(found)
+    # With an id of its own, so that what it refers to is in it (JSON Schema 2020-12, compound documents).
+    report = {"$id": "report.json", **json.loads(schema())}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck trace",
+        **closed(
+            schema={"const": SCHEMA},
+            command={"type": "array", "items": text, "minItems": 1},
+            exit=whole,
+            signal=maybe,
+            seconds={"type": "number", "minimum": 0},
+            backend={"type": "array", "items": text},
+            notes={"type": "array", "items": text},
+            processes={"type": "array", "items": closed(pid=whole, program=text, forked=flag, error=maybe)},
+            resolutions={"type": "array", "items": resolution},
+            missing={"type": "array", "items": text},
+            devices={"type": "array", "items": closed(path=text, error=maybe, times=whole, source=text)},
+            helpers={"type": "array", "items": closed(path=text, error=maybe, times=whole)},
+            differences={
+                "type": "array",
+                "items": closed(soname=text, requester=maybe, predicted=text, observed=text),
+            },
+            calls={"anyOf": [calls, {"type": "null"}]},
+            diagnosis={"anyOf": [{"$ref": "report.json"}, {"type": "null"}]},
+        ),
+        "$defs": {**definitions, "Report": report},
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def compat_schema() -> str:
+    """The JSON Schema of ``gpucheck compat --format json``."""
+    text, many = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    version = {"type": ["string", "null"]}
+    verdict = {"enum": [member.value for member in Verdict]}
+    rules = {"type": "array", "items": {"enum": [*(rule.id for rule in RULES), *REASONS]}}
+    gpu = closed(name=text, capability=version, brand={"type": ["integer", "null"]})
+    node = closed(
+        node=text,
+        driver=version,
+        cuda=version,
+        gpus={"type": ["array", "null"], "items": gpu},
+        architecture=text,
+        toolkit=text,
+        mode={"enum": ["", *MODES]},
+        source=text,
+    )
+    reason = closed(
+        rule=rules["items"],
+        verdict=verdict,
+        summary=text,
+        cause=text,
+        evidence={"type": "array", "items": closed(fact=text, source=text)},
+        remedy=text,
+        cells={"type": "array", "items": closed(image=text, node=text), "minItems": 1},
+    )
+    cell = closed(image=text, node=text, verdict=verdict, reasons=rules, notes=rules)
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck compat",
+        **closed(
+            schema={"const": 1},
+            command={"const": "compat"},
+            verdict=verdict,
+            changes=many,
+            images={"type": "array", "items": closed(image=text, digest=text, architecture=text)},
+            nodes={"type": "array", "items": node},
+            cells={"type": "array", "items": cell},
+            reasons={"type": "array", "items": reason},
+        ),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
 def closed(**properties: Any) -> dict[str, Any]:
     """An object with just these properties, all required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
@@ -182,7 +288,13 @@ def describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{cls.__name__}"}
 
 
-PAGES = {"docs/rules.md": rules, "docs/schema/report.json": schema, "docs/schema/libs.json": libs_schema}
+PAGES = {
+    "docs/rules.md": rules,
+    "docs/schema/report.json": schema,
+    "docs/schema/libs.json": libs_schema,
+    "docs/schema/trace.json": trace_schema,
+    "docs/schema/compat.json": compat_schema,
+}
 
 
 def main() -> int:

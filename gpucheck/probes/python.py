@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gpucheck.elf import ElfError, read_elf
+from gpucheck.elf import Elf, ElfError, read_elf
 from gpucheck.elf.sections import read_sections
 from gpucheck.facts import Distributed, Framework, Python, Seen
 from gpucheck.probes.text import read_text
@@ -110,8 +110,10 @@ def canonical(name: str) -> str:
 
 #: Distributions that tell something about GPUs; only these go into a snapshot.
 TELLING: Final = (
-    r"nvidia-.*|cuda-.*|torch.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm|numba.*|numpy"
-    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|rmm.*|keras|flash-attn|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"nvidia-.*|cuda-.*|torch.*|pytorch-.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm.*|numba.*|numpy"
+    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|cugraph.*|cuspatial.*|cuvs.*|rmm.*|keras|flash-attn.*|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"|ctranslate2|faiss.*|llama-cpp-python|transformer-engine.*|opencv-.*|mamba-ssm|causal-conv1d|auto-gptq|apex|dgl.*|pycuda|mxnet.*"
+    r"|pyg-lib|detectron2|mmcv.*|sgl-kernel|sglang|flashinfer.*|natten|spconv.*|pytorch3d|fbgemm-gpu.*|gsplat|warp-lang"
 )
 
 
@@ -134,9 +136,9 @@ def frameworks(system: System, installed: tuple[Distributed, ...]) -> tuple[Fram
     for dist in installed:
         beside.setdefault(dist.location, {})[dist.name] = dist.version
     return tuple(
-        READERS[dist.name](system, dist, beside[dist.location])
+        reader(system, dist, beside[dist.location])
         for dist in sorted(installed, key=lambda dist: (dist.location, dist.name))
-        if dist.name in READERS
+        if (reader := READERS.get(dist.name) or (named if re.fullmatch(NAMED, dist.name) else None))
     )
 
 
@@ -217,6 +219,10 @@ def jax(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
                 (),
                 f"{dist.location}/{name} {beside[name]}",
             )
+    # Before the plugins the GPU build was told by the local part: jaxlib 0.4.13+cuda12.cudnn89.
+    if match := re.search(r"\+cuda(\d+)", beside.get("jaxlib", "")):
+        evidence = f"{dist.location}/jaxlib {beside['jaxlib']}"
+        return Framework("jax", dist.version, dist.location, True, None, int(match[1]), (), evidence)
     return Framework(
         "jax", dist.version, dist.location, False, None, None, (), f"no jax-cuda*-plugin in {dist.location}"
     )
@@ -245,12 +251,61 @@ def xgboost(system: System, dist: Distributed, beside: dict[str, str]) -> Framew
     return Framework(dist.name, dist.version, dist.location, gpu, None, int(wanted[1]) if wanted else None, (), path)
 
 
+#: RAPIDS and TensorRT name the CUDA major of their wheels.
+NAMED: Final = r"(?:cudf|cuml|cugraph|cuspatial|cuvs|tensorrt)-cu(\d+)"
+
+
+def named(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
+    """The CUDA major is in the distribution's name: cudf-cu12."""
+    match = re.fullmatch(NAMED, dist.name)
+    major = int(match[1]) if match else None
+    return Framework(dist.name, dist.version, dist.location, True, None, major, (), f"{dist.location}/{dist.name}")
+
+
 def cupy(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
     """The CUDA major is in the distribution's name: cupy-cuda12x."""
     match = re.fullmatch(r"cupy-cuda(\d+)x", dist.name)
     return Framework(
         dist.name, dist.version, dist.location, True, None, int(match[1]) if match else None, (), dist.name
     )
+
+
+#: The library that tells how a distribution was built, as a pattern below its location.
+LIBRARIES: Final = {
+    "ctranslate2": "ctranslate2.libs/libctranslate2*.so*",
+    "lightgbm": "lightgbm/lib*/lib_lightgbm.so",
+    "llama-cpp-python": "llama_cpp/lib/libggml-cuda.so",
+    "paddlepaddle": "paddle/*/libpaddle.so",
+    "paddlepaddle-gpu": "paddle/*/libpaddle.so",
+}
+
+
+def compiled(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
+    """Device code in the library, or CUDA's libraries among those that it needs; LightGBM also reaches a GPU through OpenCL."""
+    found = system.glob(f"{dist.location}/{LIBRARIES[dist.name]}")
+    if not found:
+        # The part for GPUs is a library of its own here.
+        gpu = False if dist.name == "llama-cpp-python" and system.glob(f"{dist.location}/llama_cpp/lib/*.so") else None
+        return Framework(dist.name, dist.version, dist.location, gpu, None, None, (), f"{dist.location}/{LIBRARIES[dist.name]}")  # fmt: skip
+    try:
+        elf = read_elf(system, found[0])
+        sections = {section.name: section for section in read_sections(system, elf)}
+        cuda = next(
+            (match[1] for name in elf.needed if (match := re.match(r"lib(?:cudart|cublas)\.so\.(\d+)", name))), ""
+        )
+        gpu = bool(cuda) or ".nv_fatbin" in sections or (dist.name == "lightgbm" and _reaches_opencl(system, elf))
+    except (ElfError, OSError):
+        return Framework(dist.name, dist.version, dist.location, None, None, None, (), found[0])
+    return Framework(dist.name, dist.version, dist.location, gpu, None, int(cuda) if cuda else None, (), found[0])
+
+
+def _reaches_opencl(system: System, elf: Elf) -> bool:
+    """Built with USE_GPU: it needs OpenCL, or has it in itself, which the names of its symbols tell."""
+    if any(name.startswith("libOpenCL") for name in elf.needed):
+        return True
+    from gpucheck.elf.symbols import read_symbols
+
+    return any(b"opencl_error" in name for name in read_symbols(system, elf).names)
 
 
 READERS: Final[dict[str, Reader]] = {
@@ -265,4 +320,6 @@ READERS: Final[dict[str, Reader]] = {
     "cupy-cuda11x": cupy,
     "cupy-cuda12x": cupy,
     "cupy-cuda13x": cupy,
+    "xgboost-cu12": xgboost,
+    **dict.fromkeys(LIBRARIES, compiled),
 }
