@@ -17,8 +17,8 @@ def test_doctor_libs_and_snapshot_look_into_an_image(tmp_path: Path) -> None:
     done = gpucheck("snapshot", "--image", reference, "--env", "CUDA_HOME=/usr/local/cuda", **around)
     seen = json.loads(done.stdout)
     assert seen["host"]["distribution"]["value"]["id"] == "x"
-    assert ["LD_LIBRARY_PATH", "/opt/x"] in seen["environment"]["value"]
-    assert ["CUDA_HOME", "/usr/local/cuda"] in seen["environment"]["value"]
+    assert ["LD_LIBRARY_PATH", "/opt/x"] in seen["environment"]
+    assert ["CUDA_HOME", "/usr/local/cuda"] in seen["environment"]
     # Standard error is no terminal here: no progress.
     assert done.stderr == ""
     assert gpucheck("doctor", "--image", reference, **around).returncode in (0, 1, 3)
@@ -46,6 +46,4 @@ def test_a_platform_that_is_not_there(tmp_path: Path) -> None:
     made.image((layer(("x", "")),))
     done = gpucheck("snapshot", "--image", str(made.folder), "--platform", "linux/ppc64le")
     assert done.returncode == 2
-    assert done.stderr.endswith(
-        "there is no image for linux/ppc64le; there are: linux/amd64; choose one with --platform\n"
-    )
+    assert done.stderr.endswith("there is no image for linux/ppc64le; it is for linux/amd64\n")
