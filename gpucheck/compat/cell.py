@@ -57,3 +57,8 @@ def ordered(reasons: Iterable[Reason]) -> Reasons:
 def verdict(reasons: Reasons) -> Verdict:
     """That of the heaviest of ordered reasons."""
     return reasons[0].verdict if reasons else Verdict.COMPATIBLE
+
+
+def sentence(text: str) -> str:
+    """A judgement's clause as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."

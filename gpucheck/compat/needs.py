@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from gpucheck import kb
-from gpucheck.compat.cell import Reason
+from gpucheck.compat.cell import Reason, sentence
 from gpucheck.compat.node import NodeGpu
 from gpucheck.compat.remember import remembered
 from gpucheck.contract import Contract, GpuCode
@@ -119,7 +119,7 @@ def starts(demand: Demand, libcuda: Libcuda) -> Reason | None:
             "driver-too-old",
             Verdict.INCOMPATIBLE if judged.holds is False else Verdict.UNKNOWN,
             f"{libcuda} {'is' if judged.holds is False else 'may be'} too old for {demand} (CUDA {demand.version})",
-            f"{judged.because[0].upper()}{judged.because[1:]}: on an older one its runtime answers 35."
+            f"{sentence(judged.because)} On an older one its runtime answers 35."
             if judged.holds is False
             else "The driver is of the right CUDA major, but below the oldest that NVIDIA names for it; nobody promises that it works.",
             facts,
@@ -164,7 +164,7 @@ def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
             "gpu-not-driven",
             Verdict.INCOMPATIBLE,
             f"driver {driver} no longer drives {gpu}",
-            f"{judged.because[0].upper()}{judged.because[1:]}.",
+            sentence(judged.because),
             evidence,
             f"On the node: a driver of the {judged.because.partition(' is the last')[0]}",
         )
@@ -182,7 +182,7 @@ def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
         "gpu-not-driven",
         Verdict.UNKNOWN,
         f"whether driver {driver} drives {gpu} is not known",
-        f"{named[-1].fact[0].upper()}{named[-1].fact[1:]}.",
+        sentence(named[-1].fact),
         named,
         f"Look at nvidia-smi on the node, or take driver {floor} or newer"
         if row
