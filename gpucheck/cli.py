@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -557,11 +558,14 @@ def has_colour(output: str | None, no_color: bool) -> bool:
 
 def write(text: str, output: str | None) -> None:
     """To a file, or to standard output."""
+    # A name may hold bytes that are no UTF-8 and a terminal may know less: what it cannot show is escaped, never an error.
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout.write(text)
         return
     try:
-        with open(output, "w", encoding="utf-8") as file:
+        with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         refuse(f"--output {output}: {error.strerror}")
