@@ -29,7 +29,7 @@ def image(contract: Contract, node: Node) -> Iterator[Reason]:
         )  # fmt: skip
     elif contract.libc.startswith("musl"):
         yield Reason(
-            "image-is-musl",
+            "driver-needs-glibc",
             Verdict.INCOMPATIBLE,
             f"the image is built on {contract.libc}: the driver's libraries cannot be loaded in it",
             "libcuda is built for glibc, and comes from the node as it is.",

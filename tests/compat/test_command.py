@@ -181,5 +181,5 @@ def test_recommend_from_the_command_line() -> None:
 def test_every_reason_can_be_explained_on_the_command_line() -> None:
     status, out, _ = run("explain", "toolkit-not-known")
     assert status == 0 and out.startswith("toolkit-not-known (gpucheck compat)\n") and "Remedy:" in out
-    assert "image-is-musl" in run("explain")[1]
-    assert "did you mean image-is-musl?" in run("explain", "image-is-muslx")[2]
+    assert "driver-needs-glibc" in run("explain")[1]
+    assert "did you mean needs-no-gpu?" in run("explain", "needs-no-gpux")[2]

@@ -28,7 +28,7 @@ CASES = [
     ("another CPU alone decides", replace(CU130, architecture="aarch64", libc="glibc 2.41"), "driver=470,gpu=K80", FAILS, ("image-for-other-architecture",)),
     ("Grace", replace(CU130, architecture="aarch64"), "driver=580.95.05,gpu=GB200", OK, ()),
     ("CPU image for another CPU", image("c", gpu=False, architecture="aarch64"), NODE, FAILS, ("image-for-other-architecture",)),
-    ("musl", replace(CU130, libc="musl 1.2.5"), NODE, FAILS, ("image-is-musl",)),
+    ("musl", replace(CU130, libc="musl 1.2.5"), NODE, FAILS, ("driver-needs-glibc",)),
     ("musl for the CPU", image("c", gpu=False, libc="musl 1.2.5"), NODE, OK, ("needs-no-gpu",)),
     ("broken", replace(CU130, broken=("libcuda-is-stub",)), NODE, FAILS, ("libcuda-is-stub",)),
     ("CPU image", image("c", gpu=False), "driver=390.157,gpu=none", OK, ("needs-no-gpu",)),
