@@ -1,4 +1,4 @@
-"""What ci/setup fetched: real driver libraries, real runtimes."""
+"""What ci/setup fetched: real driver libraries, real runtimes, compilers, wheels."""
 
 from __future__ import annotations
 
@@ -30,3 +30,24 @@ def runtime_environment(version: str) -> Path:
     if not (place / "complete").exists():
         missing(f"the real CUDA runtime {version}", f"run: ci/setup/runtimes.sh {version}")
     return place
+
+
+def compiler_programs() -> Path:
+    """The folder with nvcc, fatbinary and cuobjdump."""
+    marks = sorted((cache() / "nvcc").glob("*/complete"))
+    if not marks:
+        missing("GPU code as nvcc makes it", "run: ci/setup/nvcc.sh")
+    (programs,) = marks[-1].parent.glob("lib/python3*/site-packages/nvidia/cu13/bin")
+    return programs
+
+
+def wheel_packages(name: str) -> Path:
+    """The site-packages of an environment with a real GPU library: torch, or a name of ci/setup/wheels.sh."""
+    place = cache() / name if name == "torch" else cache() / "wheels" / name
+    if not (place / "complete").exists():
+        missing(
+            f"the real wheels of {name}",
+            "run: ci/setup/torch.sh" if name == "torch" else f"run: ci/setup/wheels.sh {name}",
+        )
+    (packages,) = place.glob("lib/python3*/site-packages")
+    return packages
