@@ -519,6 +519,16 @@ class Project:
     """Continuous integration: (name, file)."""
 
 
+@dataclass(frozen=True, slots=True)
+class FalseLabel:
+    """A label of an image that what is in the image contradicts."""
+
+    label: str
+    said: str
+    seen: str
+    source: str
+
+
 NO_PROJECT = Unseen(Why.NOT_APPLICABLE, (), "no project was looked at")
 
 
@@ -555,6 +565,8 @@ class Snapshot:
     differences: Seen[tuple[Difference, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no command was traced")
     """Of a traced command: prediction against observation."""
     imported: Seen[Imported] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no import was asked for")
+    labels: Seen[tuple[FalseLabel, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no image's labels were looked at")
+    """Of an image: those of its labels that are not true."""
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

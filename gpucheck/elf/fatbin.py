@@ -36,7 +36,7 @@ MAX_CONTAINERS = 1 << 18
 MAX_SETS = 1 << 12
 #: What looks like the start of one and is none; no real file has a thousand.
 MAX_TRIES = 1 << 20
-CHUNK = 1 << 20
+PIECE, CHUNK = 1 << 16, 1 << 20
 
 #: Code that the device linker still has to link: nothing loads it once there is linked code beside it.
 RELOCATABLE = "__nv_relfatbin"
@@ -267,13 +267,13 @@ def _scan_part(system: System, path: str, offset: int, size: int) -> Counter[fro
     scanner = FatbinScanner()
     end = offset + size
     at = offset
-    # Between two payloads there are a few hundred bytes; far from them, megabytes are looked through.
-    step = 1 << 12
+    # Payloads are of tens of kilobytes, with a header between two; far from them, megabytes are looked through.
+    step = PIECE
     while at < end:
         passed = min(scanner.unneeded, end - at)
         scanner.skip(passed)
         at += passed
-        step = 1 << 12 if passed else min(step * 2, CHUNK)
+        step = PIECE if passed else min(step * 2, CHUNK)
         data = system.read(path, min(step, end - at), at)
         if not data:
             break

@@ -37,6 +37,12 @@ from gpucheck.rules.hardware import (
     mig_without_instances,
     no_gpu,
 )
+from gpucheck.rules.images import (
+    compat_always_used,
+    compute_not_asked_for,
+    cuda_twice_in_image,
+    label_contradicts_image,
+)
 from gpucheck.rules.kernel import (
     driver_version_mismatch,
     fabric_not_ready,
@@ -100,6 +106,8 @@ RULES: tuple[Rule, ...] = (
     docker_from_snap,
     cgroup_rules_not_added,
     shared_memory_small,
+    compute_not_asked_for,
+    label_contradicts_image,
     # device nodes
     device_node_missing,
     device_permission_denied,
@@ -112,6 +120,7 @@ RULES: tuple[Rule, ...] = (
     cuda_compat_refused,
     libcuda_unloadable,
     libcuda_in_image,
+    compat_always_used,
     libcuda_missing,
     driver_does_not_answer,
     gpu_unreached,
@@ -121,6 +130,7 @@ RULES: tuple[Rule, ...] = (
     runtime_refused,
     # CUDA libraries
     loading_differs_from_prediction,
+    cuda_twice_in_image,
     # frameworks
     framework_is_cpu_build,
     jax_plugin_mismatch,
