@@ -64,16 +64,18 @@ def chain(diff_ids: Sequence[str]) -> str:
     return found
 
 
+def how_to(reference: str) -> str:
+    """The command that gives an image its labels."""
+    return f"gpucheck image {reference} --format labels | docker build -t {reference} -"
+
+
 def read_labels(
     labels: Mapping[str, str], env: Mapping[str, str], diff_ids: Sequence[str], reference: str, digest: str
 ) -> Labelled:
     """The contract that an image's labels give, if they speak of this image."""
     text = labels.get(CONTRACT)
     if text is None:
-        return Labelled(
-            None,
-            f"the image has no label {CONTRACT}; it gets one with the words of: gpucheck image {reference} --labels",
-        )
+        return Labelled(None, f"the image has no label {CONTRACT}; it gets one by: {how_to(reference)}")
     if len(text) > MAX_LABEL:
         return Labelled(None, f"the label {CONTRACT} has {len(text)} characters, more than {MAX_LABEL}")
     try:
@@ -113,6 +115,11 @@ def _with_environment(contract: Contract, env: Mapping[str, str]) -> Labelled:
         ),
         "",
     )
+
+
+def speaks_of_gpus(label: str) -> bool:
+    """Whether a label is one of those that are shown and compared."""
+    return label.startswith(("gpu-capable.", "com.nvidia."))
 
 
 def requirements(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -109,12 +109,12 @@ def find_winners(
     except (ElfError, OSError) as error:
         return winners, [str(error)]
     for soname in sonames:
-        winners[soname].append(_winner(PROGRAM, plain.would_open(soname)))
+        winners[soname].append(_winner(system, PROGRAM, plain.would_open(soname)))
     if snapshot.pythons:
         interpreter = start_interpreter(system, snapshot.pythons[0], snapshot.pythons[1:])
         caller = interpreter.ctypes()
         for soname in sonames:
-            winner = _winner(PYTHON, interpreter.process.would_open(soname, caller))
+            winner = _winner(system, PYTHON, interpreter.process.would_open(soname, caller))
             if winner.path != winners[soname][0].path:
                 winners[soname].append(winner)
     for target in importing:
@@ -126,7 +126,7 @@ def find_winners(
             continue
         for soname, resolution in loaded.items():
             if soname in winners and resolution.path is not None:
-                winners[soname].append(_winner(name, resolution))
+                winners[soname].append(_winner(system, name, resolution))
     return winners, unread
 
 
@@ -141,8 +141,9 @@ def _loaded(system: System, snapshot: Snapshot, target: Installed) -> dict[str, 
     return loaded
 
 
-def _winner(requester: str, resolution: Resolution) -> Winner:
-    return Winner(requester, resolution.path, how(resolution))
+def _winner(system: System, requester: str, resolution: Resolution) -> Winner:
+    real = system.resolve(resolution.path) if resolution.path else None
+    return Winner(requester, resolution.path, real, how(resolution))
 
 
 def named(copies: Mapping[str, Sequence[Copy]], winners: Mapping[str, Sequence[Winner]]) -> tuple[NamedLibrary, ...]:

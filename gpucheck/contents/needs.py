@@ -180,13 +180,15 @@ def _majors(needed: Contract) -> dict[int, tuple[CudaVersion | None, str]]:
 
 def _driver(needed: Contract, major: int) -> Iterator[Need]:
     cuda, name = _majors(needed)[major]
-    wanted = f"CUDA {cuda or major} of {name}"
+    wanted = f"CUDA {cuda or major} ({name})"
     if cuda and (native := exact_driver(cuda)):
-        yield Need("driver, native", f"{native[0]} or newer: all that {wanted} has", native[1])
+        yield Need("driver, native", f"{native[0]} or newer, for all of {wanted}", native[1])
     if family := kb.families().get(major):
-        limits = f"; PTX of CUDA {cuda} is not compiled by an older driver than that" if cuda and cuda.minor else ""
+        newer = f"; what is new in {cuda} (its PTX, its functions) needs a newer one" if cuda and cuda.minor else ""
         yield Need(
-            "driver, minor versions", f"{family.driver_floor} or newer: {wanted} starts{limits}", family.reference
+            "driver, minor versions",
+            f"{family.driver_floor} or newer: {wanted} starts and its machine code runs{newer}",
+            family.reference,
         )
     yield from _forward_need(needed, cuda, major)
 
@@ -235,13 +237,12 @@ def _gpus(code: Sequence[GpuCode]) -> Iterator[Need]:
         by_machine = _served(machine)
         by_ptx = [capability for capability in _served(ptx) if capability not in by_machine]
         text = f"{name}: {_spell(by_machine)} by machine code" if by_machine else f"{name}: no machine code"
-        if by_ptx:
-            newest = max(capabilities())
-            later = " and later" if newest in by_ptx else ""
+        # PTX without a suffix is compiled for every GPU that is not older, those to come too.
+        if any(target[-1] not in "af" for target in ptx):
             maker = f" of CUDA {each.cuda}" if each.cuda else ""
-            text += f"; {_spell(by_ptx)}{later} by PTX{maker}, which the driver must know"
-        elif not ptx:
-            text += "; no PTX, so no later GPU"
+            text += f"; {_spell(by_ptx)}{' and ' * bool(by_ptx)}later ones by PTX{maker}, which the driver must know"
+        else:
+            text += f"; {_spell(by_ptx)} by PTX" if by_ptx else "; no PTX, so no later GPU"
         yield Need("GPU", text, each.evidence)
 
 

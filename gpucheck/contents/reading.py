@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gpucheck.contents.code import Found, find_code
+from gpucheck.contents.labels import speaks_of_gpus
 from gpucheck.contents.libraries import find_copies, find_winners, is_toolkit_library, named
 from gpucheck.contents.records import Contents, Folder, LayerSize, NamedLibrary
 from gpucheck.elf.configuration import read_configuration
@@ -35,6 +36,8 @@ class Layer(Protocol):
 
     @property
     def digest(self) -> str: ...
+    @property
+    def diff_id(self) -> str: ...
     @property
     def created_by(self) -> str: ...
     @property
@@ -90,11 +93,7 @@ def read(image: Opened, snapshot: Snapshot) -> Reading:
             user=image.config.user,
             entrypoint=tuple(image.config.entrypoint),
             command=tuple(image.config.cmd),
-            labels=tuple(
-                (name, value)
-                for name, value in sorted(image.config.labels.items())
-                if name.startswith(("gpu-capable.", "com.nvidia."))
-            ),
+            labels=tuple((name, value) for name, value in sorted(image.config.labels.items()) if speaks_of_gpus(name)),
             layers=_layers(image, libraries, code),
             folders=search_folders(system),
             libraries=libraries,

@@ -45,7 +45,9 @@ class Winner:
     requester: str
     """``a program``, ``Python`` (through ctypes), or the distribution that is imported: ``torch 2.9.0``."""
     path: str | None
-    """None: nothing is found."""
+    """As the dynamic linker names it; None: nothing is found."""
+    real: str | None
+    """After links: one of the copies."""
     how: str
     """``RPATH of libtorch_cuda.so``, ``LD_LIBRARY_PATH``, ``ld.so.cache``, ..."""
 

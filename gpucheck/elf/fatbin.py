@@ -164,6 +164,16 @@ class FatbinScanner:
             sets[index] for place, index in zip(*self._found) if not any(start <= place < end for start, end in parts)
         )
 
+    def targets(self, passing: Iterable[tuple[int, int]] = ()) -> tuple[tuple[int, str], ...]:
+        """The same as numbers and text, for an index: ``(476, "sm_80 sm_90")``."""
+        found = self.containers(passing)
+        return tuple(sorted((number, " ".join(sorted(names, key=order))) for names, number in found.items()))
+
+
+def of_targets(rows: Iterable[tuple[int, str]]) -> Counter[frozenset[str]]:
+    """What ``targets`` was made from."""
+    return Counter({frozenset(names.split()): number for number, names in rows})
+
 
 def count(containers: Counter[frozenset[str]]) -> tuple[Target, ...]:
     """All targets, machine code first, by capability."""

@@ -30,7 +30,7 @@ VERDICTS = {
 
 def render(report: Report, command: str, colour: bool) -> str:
     """The report as lines of at most ``WIDTH`` columns, where words allow."""
-    paint = _paint if colour else _plain
+    paint = painter(colour)
     lines = [paint(title(report, command), BOLD), ""]
     if command == "doctor":
         lines += [*(_stack_line(line, paint) for line in stack(report)), ""]
@@ -40,9 +40,9 @@ def render(report: Report, command: str, colour: bool) -> str:
         rows = table(report.snapshot)
         lines += [*rows, ""] if rows else []
     for finding in report.findings:
-        lines += [*_finding(finding, paint), ""]
+        lines += [*show_finding(finding, paint), ""]
     lines += _unknown(report, paint)
-    lines += _verdict(report, paint)
+    lines += show_verdict(report, paint)
     return "\n".join(lines) + "\n"
 
 
@@ -64,6 +64,11 @@ def title(report: Report, command: str) -> str:
 Paint = Callable[[str, str], str]
 
 
+def painter(colour: bool) -> Paint:
+    """Writes text in a colour, or as it is."""
+    return _paint if colour else _plain
+
+
 def _paint(text: str, code: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m"
 
@@ -78,19 +83,20 @@ def _stack_line(line: Line, paint: Paint) -> str:
     return f"  {painted} {line.name:<15} {line.fact}"
 
 
-def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
+def show_finding(finding: Finding, paint: Paint) -> Iterator[str]:
+    """What - because - seen at - do this."""
     mark, colour = MARKS[finding.severity.value]
     head = f"{mark} {finding.summary}"
     yield paint(head, f"{BOLD};{colour}") + f"  [{finding.rule}]"
-    yield from _paragraph("because", finding.cause)
+    yield from paragraph("because", finding.cause)
     label = "seen"
     for evidence in finding.evidence:
-        yield from _paragraph(label, f"{evidence.fact}  ({evidence.source})")
+        yield from paragraph(label, f"{evidence.fact}  ({evidence.source})")
         label = ""
-    yield from _paragraph("do", finding.remedy)
+    yield from paragraph("do", finding.remedy)
     label = "so"
     for below in _flatten(finding.consequences):
-        yield from _paragraph(label, f"{below.summary}  [{below.rule}]")
+        yield from paragraph(label, f"{below.summary}  [{below.rule}]")
         label = ""
 
 
@@ -100,8 +106,9 @@ def _flatten(findings: tuple[Finding, ...]) -> Iterator[Finding]:
         yield from _flatten(finding.consequences)
 
 
-def _paragraph(label: str, text: str) -> list[str]:
-    return _wrapped(text, f"    {label:<9}", " " * 13)
+def paragraph(label: str, text: str) -> list[str]:
+    """Text with a label before its first line."""
+    return wrapped(text, f"    {label:<9}", " " * 13)
 
 
 def _unknown(report: Report, paint: Paint) -> Iterator[str]:
@@ -112,25 +119,27 @@ def _unknown(report: Report, paint: Paint) -> Iterator[str]:
             yield f"? {outcome.rule}: gpucheck itself failed: {outcome.error}"
     if report.roots and unknown:
         names = ", ".join(outcome.rule for outcome in unknown)
-        yield from _wrapped(f"? Not judged as long as this is so: {names}", "", "  ")
+        yield from wrapped(f"? Not judged as long as this is so: {names}", "", "  ")
     elif unknown:
         yield "? Not judged, because it could not be looked at:"
         reasons: dict[str, list[str]] = {}
         for outcome in unknown:
             reasons.setdefault(outcome.error, []).append(outcome.rule)
         for reason, rules in reasons.items():
-            yield from _wrapped(f"{reason}: {', '.join(rules)}", "    ", "      ")
+            yield from wrapped(f"{reason}: {', '.join(rules)}", "    ", "      ")
     if unknown or any(outcome.status is Status.CRASH for outcome in report.outcomes):
         yield ""
 
 
-def _wrapped(text: str, first: str, further: str) -> list[str]:
+def wrapped(text: str, first: str, further: str) -> list[str]:
+    """Lines of at most ``WIDTH`` columns; words stay whole."""
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
     )
 
 
-def _verdict(report: Report, paint: Paint) -> Iterator[str]:
+def show_verdict(report: Report, paint: Paint) -> Iterator[str]:
+    """The last lines."""
     word, colour = VERDICTS[report.verdict]
     roots = len(report.roots)
     if roots:

@@ -47,7 +47,7 @@ def cuda_twice_in_image(snapshot: Snapshot) -> Iterator[Complaint]:
     largest = sorted(doubled, key=lambda soname: (-min(each.size for each in doubled[soname]), soname))
     yield Complaint(
         Severity.WARNING if wasted >= MUCH else Severity.NOTE,
-        f"CUDA's libraries are in the image twice: {wasted >> 20:,} MiB of copies",
+        f"CUDA's libraries are in the image twice: {wasted / 1e6:,.0f} MB of copies",
         f"{len(doubled)} libraries are in more than one of {len(toolkits)} folders; a process loads one of each.",
         tuple(
             Evidence(f"{soname}: {' and '.join(each.version or '(version unknown)' for each in doubled[soname])}", " and ".join(each.path for each in doubled[soname]))
@@ -140,7 +140,7 @@ def label_contradicts_image(snapshot: Snapshot) -> Iterator[Complaint]:
     written by hand outlive an update.
 
     Confirm: `gpucheck image --verify-labels IMAGE`.
-    Remedy: set the labels anew, with the words of `gpucheck image --labels IMAGE`.
+    Remedy: set the labels anew: `gpucheck image IMAGE --format labels | docker build -t IMAGE -`.
     Reference: https://docs.docker.com/reference/dockerfile/#label
     """
     if isinstance(snapshot.labels, Unseen) and snapshot.labels.why is Why.NOT_APPLICABLE:
@@ -154,5 +154,5 @@ def label_contradicts_image(snapshot: Snapshot) -> Iterator[Complaint]:
                 Evidence(f"{false.label}={false.said}", "labels"),
                 Evidence(false.seen, false.source or "the image's files"),
             ),
-            "Set the labels anew with the words of: gpucheck image --labels IMAGE",
+            "gpucheck image IMAGE --format labels | docker build -t IMAGE -",
         )
