@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from gpucheck.elf.reader import Elf, read_elf
 from gpucheck.elf.sections import read_sections
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import Readable, System
 
 MAGIC = b"\x50\xed\x55\xba"
 _HEADER = struct.Struct("<4sHHQ")
@@ -240,7 +240,7 @@ def summarize(containers: Counter[frozenset[str]]) -> Fatbins | None:
     return Fatbins(total, count(containers), serve(containers)) if total else None
 
 
-def passed_over(system: System, elf: Elf) -> tuple[tuple[int, int], ...]:
+def passed_over(system: Readable, elf: Elf) -> tuple[tuple[int, int], ...]:
     """The parts of a file whose fat binaries do not count: relocatable ones beside linked ones. Raises as ``read_sections``."""
     sections = read_sections(system, elf)
     if not any(section.name == ".nv_fatbin" for section in sections):

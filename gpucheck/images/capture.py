@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from gpucheck.elf.fatbin import passed_over
 from gpucheck.elf.reader import BLOCK, MAX_DYNAMIC, PT_DYNAMIC, ElfError, Window, parse_header, read_elf, read_segments
 from gpucheck.elf.sections import read_note, read_sections
 from gpucheck.elf.symbols import read_tables, read_versions
@@ -144,6 +145,13 @@ class Capture:
                 ]
             )
         return [(start, b"".join(self._slice(start, end))) for start, end in merge(held.asked)]
+
+    def unlinked(self, path: str) -> tuple[Range, ...]:
+        """(offset, size) of the GPU code that does not count."""
+        try:
+            return passed_over(self._held, read_elf(self._held, path))
+        except (ElfError, OSError):
+            return ()
 
     def _slice(self, start: int, end: int) -> Iterable[bytes]:
         # What was asked for lies in one part each; merged, it may go on in the next.
