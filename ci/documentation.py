@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: docs/rules.md, docs/schema/report.json and docs/schema/libs.json.
+"""Write the pages that are generated from the code: docs/rules.md and the schemas in docs/schema.
 
 ``python -m ci.documentation`` writes them; with ``--check`` it says which are out of date and exits with 1.
 """
@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from gpucheck.contents.records import Contents
+from gpucheck.contract import Contract
 from gpucheck.elf.resolution import Edge, How
 from gpucheck.facts import SCHEMA, Snapshot
 from gpucheck.finding import Severity, Status, Verdict
@@ -53,8 +55,36 @@ def rules() -> str:
 
 
 def schema() -> str:
-    """The JSON Schema of ``--format json`` of doctor, project and image, and of snapshots."""
+    """The JSON Schema of ``--format json`` of doctor and project."""
     definitions: dict[str, Any] = {}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck report",
+        **closed(**report_parts(definitions)),
+        "$defs": definitions,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def image_schema() -> str:
+    """The JSON Schema of ``gpucheck image --format json``: a report, what is in the image and what it needs."""
+    definitions: dict[str, Any] = {}
+    parts = report_parts(definitions)
+    # Of labels alone there is no snapshot, and no contract when they give none.
+    parts["snapshot"] = {"anyOf": [parts["snapshot"], {"type": "null"}]}
+    parts["image"] = describe(Contents, definitions)
+    parts["contract"] = {"anyOf": [describe(Contract, definitions), {"type": "null"}]}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck image",
+        **closed(**parts),
+        "$defs": definitions,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def report_parts(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of the keys of a report."""
     snapshot = describe(Snapshot, definitions)
     names = {"type": "array", "items": {"enum": [rule.id for rule in RULES]}}
     text = {"type": "string"}
@@ -74,21 +104,15 @@ def schema() -> str:
         tried={"type": "array", "items": text},
     )
     outcome["required"] = ["rule", "status"]
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "gpucheck report",
-        **closed(
-            schema={"const": SCHEMA},
-            command=text,
-            verdict={"enum": [member.value for member in Verdict]},
-            root_causes=names,
-            findings={"type": "array", "items": finding},
-            outcomes={"type": "array", "items": outcome},
-            snapshot=snapshot,
-        ),
-        "$defs": definitions,
+    return {
+        "schema": {"const": SCHEMA},
+        "command": text,
+        "verdict": {"enum": [member.value for member in Verdict]},
+        "root_causes": names,
+        "findings": {"type": "array", "items": finding},
+        "outcomes": {"type": "array", "items": outcome},
+        "snapshot": snapshot,
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def libs_schema() -> str:
@@ -182,7 +206,12 @@ def describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{cls.__name__}"}
 
 
-PAGES = {"docs/rules.md": rules, "docs/schema/report.json": schema, "docs/schema/libs.json": libs_schema}
+PAGES = {
+    "docs/rules.md": rules,
+    "docs/schema/report.json": schema,
+    "docs/schema/image.json": image_schema,
+    "docs/schema/libs.json": libs_schema,
+}
 
 
 def main() -> int:

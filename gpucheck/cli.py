@@ -138,6 +138,71 @@ def project(
     raise typer.Exit(report.exit_code(strict))
 
 
+@command("image")
+def image(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="A name in an engine or a registry, an archive, an OCI layout or a folder"),
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="text, json, or labels: a Dockerfile that sets them")
+    ] = "text",
+    output: Output = None,
+    platform: Annotated[Optional[str], typer.Option("--platform", help="linux/arm64: of an image for several")] = None,
+    env: Annotated[
+        Optional[list[str]], typer.Option("--env", help="NAME=VALUE over the image's own; repeatable")
+    ] = None,
+    python: PythonOption = None,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Judge by the image's config alone; no layer is read")
+    ] = False,
+    verify_labels: Annotated[
+        bool, typer.Option("--verify-labels", help="Compare its labels with what is in it")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Small layers and the GPU code of all libraries too")
+    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Read all layers, and remember none")] = False,
+    plain_http: Annotated[bool, typer.Option("--plain-http", help="The registry has no TLS")] = False,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say what is in an image and what it needs of a node.
+
+    Libraries, GPU code, which copies win; drivers and GPUs that it runs on. Executes nothing from it.
+    """
+    from gpucheck.contents import command as contents
+    from gpucheck.images.opening import open_image, read_config
+    from gpucheck.images.records import ImageError
+
+    if format not in contents.FORMATS:
+        refuse(f"--format {format}: choose one of {', '.join(contents.FORMATS)}")
+    if labels_only and (verify_labels or format == "labels" or env or python):
+        refuse("--labels-only looks into no layer: it goes with --format text or json, and --platform")
+    colour = format == "text" and has_colour(output, no_color)
+    try:
+        if labels_only:
+            described = read_config(reference, platform=platform, plain_http=plain_http)
+            answer = contents.run_labels_only(described, format=format, colour=colour)
+        else:
+            pairs = parse_pairs("--env", env or [])
+            with open_image(
+                reference, platform=platform, env=pairs, cache=not no_cache, plain_http=plain_http
+            ) as opened:
+                if python is not None and opened.system.resolve(python) is None:
+                    refuse(f"--python {python}: there is no interpreter or environment in the image")
+                if verify_labels:
+                    answer = contents.run_verify_labels(opened, format=format, python=python)
+                else:
+                    answer = contents.run(
+                        opened, format=format, strict=strict, colour=colour, everything=everything, python=python
+                    )
+    except ImageError as error:
+        refuse(str(error))
+    write(answer.text, output)
+    raise typer.Exit(answer.status)
+
+
 @command("libs")
 def libs(
     target: Annotated[

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gpucheck.contents.libraries import is_toolkit_library
 from gpucheck.contents.records import Code
 from gpucheck.elf import ElfError, read_elf
-from gpucheck.elf.fatbin import RELOCATABLE, scan, summarize
+from gpucheck.elf.fatbin import RELOCATABLE, of_targets, scan, summarize
 from gpucheck.elf.sections import read_sections
 from gpucheck.libs.targets import Installed
 from gpucheck.record import dataclass
@@ -38,8 +38,12 @@ class Found:
     containers: Counter[frozenset[str]]
 
 
+#: What was seen of a file's fat binaries when its layer was read; None where no layer was.
+Known = Callable[[str], Sequence[tuple[int, str]] | None]
+
+
 def find_code(
-    system: System, installed: Sequence[Installed], others: Sequence[str], unread: list[str]
+    system: System, known: Known, installed: Sequence[Installed], others: Sequence[str], unread: list[str]
 ) -> tuple[Found, ...]:
     """The GPU code of distributions, CUDA's libraries (``others``) and programs, by owner and path."""
     found: dict[str, Found] = {}
@@ -53,7 +57,7 @@ def find_code(
         if real is None or real in found:
             continue
         try:
-            entry = _read(system, path, real, owner)
+            entry = _read(system, known, path, real, owner)
         except ElfError as error:
             # A folder of programs has scripts; what ends in .so and is no ELF file is told.
             if ".so" in path.rsplit("/", 1)[-1] and owner:
@@ -67,18 +71,21 @@ def find_code(
     return tuple(sorted(found.values(), key=lambda entry: (entry.code.owner, entry.code.path)))
 
 
-def _read(system: System, path: str, real: str, owner: str) -> Found | None:
+def _read(system: System, known: Known, path: str, real: str, owner: str) -> Found | None:
     if system.status(real).kind != "file" or system.read(real, 4) != b"\x7fELF":
         return None
-    sections = {section.name for section in read_sections(system, read_elf(system, real))}
-    # Who has fat binaries in other places has some in these too; libcufft of CUDA 13 is the one that has not.
-    if not sections & {".nv_fatbin", RELOCATABLE} and not is_toolkit_library(path):
-        return None
-    containers = scan(system, real)
+    seen = known(real)
+    containers = _scan(system, path, real) if seen is None else of_targets(seen)
     summary = summarize(containers)
     if summary is None:
         return None
     return Found(Code(path, owner, summary.containers, summary.targets, summary.served), containers)
+
+
+def _scan(system: System, path: str, real: str) -> Counter[frozenset[str]]:
+    sections = {section.name for section in read_sections(system, read_elf(system, real))}
+    # Who has fat binaries in other places has some in these too; libcufft of CUDA 13 is the one that has not.
+    return scan(system, real) if sections & {".nv_fatbin", RELOCATABLE} or is_toolkit_library(path) else Counter()
 
 
 def together(found: Sequence[Found]) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -8,12 +8,14 @@ from typing import Any
 
 from gpucheck.codec import encode
 from gpucheck.contents import labels, needs, page
-from gpucheck.contents.reading import Opened, read
+from gpucheck.contents.reading import read
 from gpucheck.contents.records import Contents, LayerSize
 from gpucheck.contract import Contract
 from gpucheck.engine import judge
 from gpucheck.facts import SCHEMA, FalseLabel, Seen, Snapshot
 from gpucheck.finding import Report, Status, Verdict
+from gpucheck.images.opening import Image
+from gpucheck.images.records import Described
 from gpucheck.probes import observe
 from gpucheck.record import dataclass, replace
 from gpucheck.render import document
@@ -47,7 +49,7 @@ class Inspected:
         return self.report.snapshot
 
 
-def inspect(image: Opened, python: str | None = None) -> Inspected:
+def inspect(image: Image, python: str | None = None) -> Inspected:
     """Look at an image and judge it."""
     snapshot = observe(image.system, python)
     found = read(image, snapshot)
@@ -64,7 +66,7 @@ def inspect(image: Opened, python: str | None = None) -> Inspected:
 
 
 def run(
-    image: Opened, *, format: str, strict: bool, colour: bool, everything: bool, python: str | None = None
+    image: Image, *, format: str, strict: bool, colour: bool, everything: bool, python: str | None = None
 ) -> Answer:
     """The report on an image."""
     found = inspect(image, python)
@@ -101,7 +103,7 @@ def as_dockerfile(reference: str, named: Mapping[str, str]) -> str:
 
     Escapes: https://docs.docker.com/reference/dockerfile/#label and #environment-replacement.
     """
-    lines = [f"FROM {reference.removeprefix('docker:').removeprefix('registry:').removeprefix('//')}"]
+    lines = [f"FROM {labels.name_in_engine(reference)}"]
     for name, value in named.items():
         escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
         lines.append(f'LABEL {name}="{escaped}"')
@@ -111,23 +113,24 @@ def as_dockerfile(reference: str, named: Mapping[str, str]) -> str:
 # -- labels alone ------------------------------------------------------------------------------------------------------
 
 
-def run_labels_only(
-    reference: str, digest: str, config: Any, layers: Sequence[Any], *, format: str, colour: bool
-) -> Answer:
+def run_labels_only(image: Described, *, format: str, colour: bool) -> Answer:
     """Judge an image by its config: what its contract label says, or that it has none."""
-    diff_ids = [layer.diff_id for layer in layers]
-    labelled = labels.read_labels(config.labels, config.env, diff_ids, reference, digest)
+    config = image.config
+    diff_ids = [layer.diff_id for layer in image.layers]
+    labelled = labels.read_labels(config.labels, config.env, diff_ids, image.reference, image.digest)
     contract = labelled.contract
     verdict = Verdict.UNKNOWN if contract is None else Verdict.INCOMPATIBLE if contract.broken else Verdict.COMPATIBLE
     contents = Contents(
-        reference=reference,
-        digest=digest,
+        reference=image.reference,
+        digest=image.digest,
         architecture=contract.architecture if contract else "",
         user=config.user,
         entrypoint=tuple(config.entrypoint),
         command=tuple(config.cmd),
         labels=tuple(sorted(item for item in config.labels.items() if labels.speaks_of_gpus(item[0]))),
-        layers=tuple(LayerSize(layer.digest, layer.created_by, layer.size, layer.unpacked, 0) for layer in layers),
+        layers=tuple(
+            LayerSize(layer.digest, layer.created_by, layer.size, layer.unpacked, 0) for layer in image.layers
+        ),
         folders=(),
         libraries=(),
         code=(),
@@ -161,7 +164,7 @@ def run_labels_only(
 # -- labels against the image ------------------------------------------------------------------------------------------
 
 
-def run_verify_labels(image: Opened, *, format: str, python: str | None = None) -> Answer:
+def run_verify_labels(image: Image, *, format: str, python: str | None = None) -> Answer:
     """Compare each label with what is in the image: 1 when one is not true, 3 when there is none to compare."""
     found = inspect(image, python)
     false = found.snapshot.labels.value if isinstance(found.snapshot.labels, Seen) else ()
@@ -171,7 +174,7 @@ def run_verify_labels(image: Opened, *, format: str, python: str | None = None) 
     return Answer(_printable("\n".join(_compared(image, found, false)) + "\n"), status)
 
 
-def _compared(image: Opened, found: Inspected, false: Sequence[FalseLabel]) -> Iterator[str]:
+def _compared(image: Image, found: Inspected, false: Sequence[FalseLabel]) -> Iterator[str]:
     yield f"gpucheck image --verify-labels: {found.contents.reference}"
     if not found.contents.labels:
         yield "? it has no label that speaks of GPUs; give it some: " + labels.how_to(found.contents.reference)

@@ -64,9 +64,25 @@ def chain(diff_ids: Sequence[str]) -> str:
     return found
 
 
+def name_in_engine(reference: str) -> str:
+    """What ``docker build`` calls an image; ``IMAGE`` for one that is a file or a folder."""
+    scheme, colon, rest = reference.partition(":")
+    if colon and scheme in ("docker", "registry"):
+        return rest.removeprefix("//")
+    # The grammar of names: https://github.com/distribution/reference/blob/main/reference.go
+    return (
+        reference if re.match(r"[a-zA-Z0-9]", reference) and scheme not in FILES and "//" not in reference else "IMAGE"
+    )
+
+
+#: Schemes of images that are files or folders.
+FILES = ("dir", "oci", "oci-archive", "docker-archive")
+
+
 def how_to(reference: str) -> str:
     """The command that gives an image its labels."""
-    return f"gpucheck image {reference} --format labels | docker build -t {reference} -"
+    name = name_in_engine(reference)
+    return f"gpucheck image {name} --format labels | docker build -t {name} -"
 
 
 def read_labels(

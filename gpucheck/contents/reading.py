@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from gpucheck.contents.code import Found, find_code
 from gpucheck.contents.labels import speaks_of_gpus
@@ -11,55 +10,10 @@ from gpucheck.contents.libraries import find_copies, find_winners, is_toolkit_li
 from gpucheck.contents.records import Contents, Folder, LayerSize, NamedLibrary
 from gpucheck.elf.configuration import read_configuration
 from gpucheck.facts import Snapshot
+from gpucheck.images.opening import Image
 from gpucheck.libs.targets import Installed, find_all
 from gpucheck.record import dataclass
 from gpucheck.system import System
-
-
-class Configuration(Protocol):
-    """An image's configuration, as the OCI image specification has it."""
-
-    @property
-    def env(self) -> Mapping[str, str]: ...
-    @property
-    def labels(self) -> Mapping[str, str]: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def entrypoint(self) -> tuple[str, ...]: ...
-    @property
-    def cmd(self) -> tuple[str, ...]: ...
-
-
-class Layer(Protocol):
-    """A layer of an image."""
-
-    @property
-    def digest(self) -> str: ...
-    @property
-    def diff_id(self) -> str: ...
-    @property
-    def created_by(self) -> str: ...
-    @property
-    def size(self) -> int | None: ...
-    @property
-    def unpacked(self) -> int | None: ...
-
-
-class Opened(Protocol):
-    """An image whose files can be read."""
-
-    @property
-    def reference(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def config(self) -> Configuration: ...
-    @property
-    def layers(self) -> Sequence[Layer]: ...
-    @property
-    def system(self) -> System: ...
-    def layer_of(self, path: str) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +24,7 @@ class Reading:
     code: tuple[Found, ...]
 
 
-def read(image: Opened, snapshot: Snapshot) -> Reading:
+def read(image: Image, snapshot: Snapshot) -> Reading:
     """Look at libraries, GPU code and layers. Never raises for what it finds: what cannot be read is in ``unread``."""
     system = image.system
     installed = tuple(find_all(system, snapshot.pythons))
@@ -79,6 +33,7 @@ def read(image: Opened, snapshot: Snapshot) -> Reading:
     unread: list[str] = []
     code = find_code(
         system,
+        image.codes,
         installed,
         [copy.real for found in copies.values() for copy in found if copy.kind in ("toolkit", "wheel")],
         unread,
@@ -121,7 +76,7 @@ def search_folders(system: System) -> tuple[Folder, ...]:
     return (*(variable if listed else ()), *(Folder(path, where) for path, where in read_configuration(system)))
 
 
-def _layers(image: Opened, libraries: Sequence[NamedLibrary], code: Sequence[Found]) -> tuple[LayerSize, ...]:
+def _layers(image: Image, libraries: Sequence[NamedLibrary], code: Sequence[Found]) -> tuple[LayerSize, ...]:
     sizes = {copy.real: copy.size for library in libraries for copy in library.copies}
     for entry in code:
         real = image.system.resolve(entry.code.path) or entry.code.path
