@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 import typer
 
 from gpucheck import __version__
+from gpucheck.record import dataclass
 
 if TYPE_CHECKING:
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
+    from gpucheck.images.opening import Image
     from gpucheck.system import System
 
 #: Seconds that importing a framework may take at least: gigabytes are read from a cold disk.
@@ -42,6 +44,13 @@ Root = Annotated[
 Env = Annotated[
     Optional[list[str]], typer.Option("--env", help="NAME=VALUE in the environment of the root; repeatable")
 ]
+FromImage = Annotated[
+    Optional[str],
+    typer.Option("--image", metavar="REF", help="Look into this image: a name, an archive, an OCI layout, a folder"),
+]
+ForPlatform = Annotated[Optional[str], typer.Option("--platform", help="Of an image for many: linux/arm64")]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Ask the image's registry without TLS")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Read every layer of the image anew, remember none")]
 FromSnapshot = Annotated[Optional[str], typer.Option("--snapshot", help="Judge this snapshot file instead of looking")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours, on a terminal too")]
@@ -82,6 +91,10 @@ def doctor(
     format: Format = "text",
     output: Output = None,
     root: Root = None,
+    image: FromImage = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Env = None,
     snapshot: FromSnapshot = None,
     python: PythonOption = None,
@@ -98,11 +111,12 @@ def doctor(
     Looks at every layer from the GPU to the ML library.
     """
     check_format(format)
-    if imports is not None and (root is not None or snapshot is not None):
-        refuse("--import runs something: it goes with this machine, not with --root or --snapshot")
+    if imports is not None and (root, image, snapshot) != (None, None, None):
+        refuse("--import runs something: it goes with this machine, not with --root, --image or --snapshot")
     if imports is not None and not all(part.isidentifier() for part in imports.split(".")):
         refuse(f"--import {imports}: expected the name of a module, such as torch")
-    seen = look(root, env, snapshot, python, timeout)
+    where = Place(root, env or [], image, platform, plain_http, no_cache)
+    seen = look(where, snapshot, python, timeout)
     if imports is not None:
         from gpucheck.probes.imports import imported
         from gpucheck.record import replace
@@ -212,6 +226,10 @@ def libs(
     format: Format = "text",
     output: Output = None,
     root: Root = None,
+    image: FromImage = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Env = None,
     python: PythonOption = None,
     everything: Annotated[
@@ -229,7 +247,7 @@ def libs(
 
     if format not in ("text", "json"):
         refuse(f"--format {format}: choose one of text, json")
-    system = open_system(root, env, live_env=True)
+    system = open_system(Place(root, env or [], image, platform, plain_http, no_cache), live_env=True)
     if python is not None and system.resolve(python) is None:
         refuse(f"--python {python}: there is no interpreter or environment")
     try:
@@ -283,6 +301,10 @@ def trace(
 def take_snapshot(
     output: Output = None,
     root: Root = None,
+    image: FromImage = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Env = None,
     python: PythonOption = None,
     timeout: Timeout = 30.0,
@@ -295,7 +317,8 @@ def take_snapshot(
 
     from gpucheck.codec import encode
 
-    write(json.dumps(encode(look(root, env, None, python, timeout)), indent=2, ensure_ascii=False) + "\n", output)
+    where = Place(root, env or [], image, platform, plain_http, no_cache)
+    write(json.dumps(encode(look(where, None, python, timeout)), indent=2, ensure_ascii=False) + "\n", output)
 
 
 @command("explain")
@@ -416,31 +439,75 @@ def knowledge(
 # -- shared by the commands --------------------------------------------------------------------------------------------
 
 
-def look(root: str | None, env: list[str] | None, snapshot: str | None, python: str | None, timeout: float) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look, as the options say; by default this machine."""
+
+    root: str | None
+    env: list[str]
+    image: str | None
+    platform: str | None
+    plain_http: bool
+    no_cache: bool
+
+
+def look(where: Place, snapshot: str | None, python: str | None, timeout: float) -> Snapshot:
     """The snapshot that the options ask for."""
     from gpucheck.probes import observe
 
     if snapshot is not None:
-        if root is not None:
-            refuse("--snapshot and --root exclude each other")
+        if (where.root, where.image) != (None, None):
+            refuse(f"--snapshot and {'--root' if where.root is not None else '--image'} exclude each other")
         return read_snapshot(snapshot)
-    system = open_system(root, env)
+    system = open_system(where)
     if python is not None and system.resolve(python) is None:
         refuse(f"--python {python}: there is no interpreter or environment")
     return observe(system, python, timeout)
 
 
-def open_system(root: str | None, env: list[str] | None, *, live_env: bool = False) -> System:
-    """This machine, or the files below a folder. ``live_env``: variables may be added to this machine's environment."""
+def open_system(where: Place, *, live_env: bool = False) -> System:
+    """This machine, an image, or the files below a folder.
+
+    ``live_env``: variables may be added to this machine's environment.
+    """
     from gpucheck.system import Local, Rootfs
 
-    if root is None and env and not live_env:
-        refuse("--env goes with --root: a live system has its own environment")
-    pairs = parse_pairs("--env", env or [])
+    root = where.root
+    if root is None and where.image is None and where.env and not live_env:
+        refuse("--env goes with --root or --image: a live system has its own environment")
+    pairs = parse_pairs("--env", where.env)
+    if where.image is not None:
+        return open_layers(where, pairs).system
+    if where.platform is not None:
+        refuse("--platform goes with --image")
     try:
         return Rootfs(root, pairs) if root is not None else Local({**os.environ, **pairs}) if pairs else Local()
     except OSError as error:
         refuse(f"--root {root}: {error.strerror}")
+
+
+def open_layers(where: Place, env: dict[str, str]) -> Image:
+    """An image with its files, which stay open until the command ends."""
+    from gpucheck.images.opening import open_image
+    from gpucheck.images.progress import Progress
+    from gpucheck.images.records import ImageError
+
+    if where.root is not None:
+        refuse("--image and --root exclude each other")
+    progress = Progress(sys.stderr)
+    try:
+        return open_image(
+            where.image or "",
+            platform=where.platform,
+            env=env,
+            progress=progress if sys.stderr.isatty() else None,
+            cache=not where.no_cache,
+            plain_http=where.plain_http,
+        )
+    except ImageError as error:
+        refuse(str(error))
+    finally:
+        progress.clear()
 
 
 def look_at_project(path: str, snapshot: str | None) -> Snapshot:

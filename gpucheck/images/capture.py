@@ -7,6 +7,7 @@ functions that will read it later: what they ask for is what is kept.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 from collections.abc import Callable, Iterable
@@ -163,10 +164,9 @@ class Capture:
 
 
 def _attempt(read: Callable[[], object]) -> None:
-    try:
+    # What is broken or not held cannot be read later either, and says so then.
+    with contextlib.suppress(ElfError, OSError):
         read()
-    except (ElfError, OSError):
-        pass  # What is broken or not held cannot be read later either, and says so then.
 
 
 def merge(ranges: Iterable[Range]) -> list[Range]:

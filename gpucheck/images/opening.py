@@ -147,7 +147,19 @@ def find_source(
         return _of_file(where.scheme, path, where.text, tag, platform)
     if where.scheme == "" and (kind := kind_of_path(where.rest)):
         return _of_file(kind, where.rest, where.text, "", platform)
-    raise ImageError(f"{where.text}: there is no such file or folder")
+    from gpucheck.images.engine import Engine
+    from gpucheck.images.reference import parse_name
+
+    note = ""
+    if where.scheme != "registry":
+        engine = Engine(where.rest, where.text, platform, around)
+        if where.scheme == "docker" or engine.has_image():
+            return engine
+        engine.close()
+        note = f"; and {engine.trouble}" if engine.trouble else ""
+    from gpucheck.images.registry import Registry
+
+    return Registry(parse_name(where.rest), where.text, platform, around, plain_http, note)
 
 
 def split_path(where: Reference) -> tuple[str, str]:

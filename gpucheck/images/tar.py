@@ -82,10 +82,10 @@ class Pieces:
         """``size`` bytes in the pieces that they come in, fewer only at the end of the stream."""
         while size > 0:
             if self._at >= len(self._piece):
-                self._piece = next(self._pieces, b"")
-                self._at = 0
-                if not self._piece:
+                piece = next(self._pieces, None)
+                if piece is None:
                     return
+                self._piece, self._at = piece, 0
             part = memoryview(self._piece)[self._at : self._at + size]
             self._at += len(part)
             self.position += len(part)
