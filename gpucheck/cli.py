@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
     from gpucheck.images.opening import Image
+    from gpucheck.images.records import Described
     from gpucheck.system import System
 
 #: Seconds that importing a framework may take at least: gigabytes are read from a cold disk.
@@ -162,7 +163,9 @@ def image(
         str, typer.Option("--format", help="text, json, or labels: a Dockerfile that sets them")
     ] = "text",
     output: Output = None,
-    platform: Annotated[Optional[str], typer.Option("--platform", help="linux/arm64: of an image for several")] = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Annotated[
         Optional[list[str]], typer.Option("--env", help="NAME=VALUE over the image's own; repeatable")
     ] = None,
@@ -176,8 +179,6 @@ def image(
     everything: Annotated[
         bool, typer.Option("--all", help="Small layers and the GPU code of all libraries too")
     ] = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Read all layers, and remember none")] = False,
-    plain_http: Annotated[bool, typer.Option("--plain-http", help="The registry has no TLS")] = False,
     strict: Strict = False,
     no_color: NoColor = False,
 ) -> None:
@@ -186,33 +187,29 @@ def image(
     Libraries, GPU code, which copies win; drivers and GPUs that it runs on. Executes nothing from it.
     """
     from gpucheck.contents import command as contents
-    from gpucheck.images.opening import open_image, read_config
-    from gpucheck.images.records import ImageError
 
     if format not in contents.FORMATS:
         refuse(f"--format {format}: choose one of {', '.join(contents.FORMATS)}")
     if labels_only and (verify_labels or format == "labels" or env or python):
         refuse("--labels-only looks into no layer: it goes with --format text or json, and --platform")
+    if verify_labels and format == "labels":
+        refuse("--verify-labels compares labels, --format labels makes them: choose one")
     colour = format == "text" and has_colour(output, no_color)
-    try:
-        if labels_only:
-            described = read_config(reference, platform=platform, plain_http=plain_http)
-            answer = contents.run_labels_only(described, format=format, colour=colour)
+    if labels_only:
+        answer = contents.run_labels_only(
+            describe_image(reference, platform, plain_http), format=format, strict=strict, colour=colour
+        )
+    else:
+        pairs = parse_pairs("--env", env or [])
+        opened = open_layers(Place(None, [], reference, platform, plain_http, no_cache), pairs)
+        if python is not None and opened.system.resolve(python) is None:
+            refuse(f"--python {python}: there is no interpreter or environment in the image")
+        if verify_labels:
+            answer = contents.run_verify_labels(opened, format=format, python=python)
         else:
-            pairs = parse_pairs("--env", env or [])
-            with open_image(
-                reference, platform=platform, env=pairs, cache=not no_cache, plain_http=plain_http
-            ) as opened:
-                if python is not None and opened.system.resolve(python) is None:
-                    refuse(f"--python {python}: there is no interpreter or environment in the image")
-                if verify_labels:
-                    answer = contents.run_verify_labels(opened, format=format, python=python)
-                else:
-                    answer = contents.run(
-                        opened, format=format, strict=strict, colour=colour, everything=everything, python=python
-                    )
-    except ImageError as error:
-        refuse(str(error))
+            answer = contents.run(
+                opened, format=format, strict=strict, colour=colour, everything=everything, python=python
+            )
     write(answer.text, output)
     raise typer.Exit(answer.status)
 
@@ -508,6 +505,17 @@ def open_layers(where: Place, env: dict[str, str]) -> Image:
         refuse(str(error))
     finally:
         progress.clear()
+
+
+def describe_image(reference: str, platform: str | None, plain_http: bool) -> Described:
+    """An image's config, without its files."""
+    from gpucheck.images.opening import read_config
+    from gpucheck.images.records import ImageError
+
+    try:
+        return read_config(reference, platform=platform, plain_http=plain_http)
+    except ImageError as error:
+        refuse(str(error))
 
 
 def look_at_project(path: str, snapshot: str | None) -> Snapshot:

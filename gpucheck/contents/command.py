@@ -113,7 +113,7 @@ def as_dockerfile(reference: str, named: Mapping[str, str]) -> str:
 # -- labels alone ------------------------------------------------------------------------------------------------------
 
 
-def run_labels_only(image: Described, *, format: str, colour: bool) -> Answer:
+def run_labels_only(image: Described, *, format: str, strict: bool, colour: bool) -> Answer:
     """Judge an image by its config: what its contract label says, or that it has none."""
     config = image.config
     diff_ids = [layer.diff_id for layer in image.layers]

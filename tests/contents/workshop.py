@@ -61,7 +61,9 @@ class Shop:
             left_out = shutil.ignore_patterns(
                 "test", "site-packages", "dist-packages", "__pycache__", "config-*", "ensurepip", "idlelib", "tkinter"
             )
-            shutil.copytree(home / f"lib/python{version}", target / f"lib/python{version}", ignore=left_out, symlinks=True)
+            shutil.copytree(
+                home / f"lib/python{version}", target / f"lib/python{version}", ignore=left_out, symlinks=True
+            )
             for library in (*home.glob(f"lib/libpython{version}.so.*"), _library("libffi.so.8")):
                 shutil.copy(library, target / "lib")
 
@@ -77,7 +79,9 @@ class Shop:
             venv = context / "venv"
             (venv / "bin").mkdir(parents=True)
             (venv / "bin/python3").symlink_to(f"/usr/local/bin/python{version}")
-            (venv / "pyvenv.cfg").write_text(f"home = /usr/local/bin\ninclude-system-site-packages = false\nversion = {version}\n")
+            (venv / "pyvenv.cfg").write_text(
+                f"home = /usr/local/bin\ninclude-system-site-packages = false\nversion = {version}\n"
+            )
             site = venv / f"lib/python{version}/site-packages"
             shutil.copytree(
                 packages, site, copy_function=os.link, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
@@ -86,7 +90,14 @@ class Shop:
                 if not re.fullmatch(keep, found.name.split("-")[0]):
                     remove_distribution(site, found)
 
-        lines = [f"FROM {self.interpreter()}", "COPY venv /opt/venv", ENVIRONMENT, *more, "USER 1000:1000", 'ENTRYPOINT ["python3"]']
+        lines = [
+            f"FROM {self.interpreter()}",
+            "COPY venv /opt/venv",
+            ENVIRONMENT,
+            *more,
+            "USER 1000:1000",
+            'ENTRYPOINT ["python3"]',
+        ]
         return self.build(name, lines, fill, salt=f"{chosen}{keep}")
 
 
@@ -108,4 +119,8 @@ def _library(name: str) -> Path:
     found = re.search(rf"^\s*{re.escape(name)} .*=> (\S+)$", said, re.MULTILINE)
     if found is None:
         missing("images with a Python", f"apt-get install what has {name}")
-    return Path(found[1]).resolve().with_name(name) if Path(found[1]).resolve().with_name(name).exists() else Path(found[1])
+    return (
+        Path(found[1]).resolve().with_name(name)
+        if Path(found[1]).resolve().with_name(name).exists()
+        else Path(found[1])
+    )
