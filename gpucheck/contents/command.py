@@ -119,7 +119,8 @@ def run_labels_only(image: Described, *, format: str, strict: bool, colour: bool
     diff_ids = [layer.diff_id for layer in image.layers]
     labelled = labels.read_labels(config.labels, config.env, diff_ids, image.reference, image.digest)
     contract = labelled.contract
-    verdict = Verdict.UNKNOWN if contract is None else Verdict.INCOMPATIBLE if contract.broken else Verdict.COMPATIBLE
+    verdict = _verdict(contract)
+    status = PROBLEMS if strict and verdict is Verdict.CONDITIONAL else STATUS[verdict]
     contents = Contents(
         reference=image.reference,
         digest=image.digest,
@@ -157,8 +158,16 @@ def run_labels_only(image: Described, *, format: str, strict: bool, colour: bool
                 "contract": encode(contract) if contract else None,
             }
         )
-        return Answer(text, STATUS[verdict])
-    return Answer(_printable(page.render_labels(contents, contract, verdict, colour=colour)), STATUS[verdict])
+        return Answer(text, status)
+    return Answer(_printable(page.render_labels(contents, contract, verdict, colour=colour)), status)
+
+
+def _verdict(contract: Contract | None) -> Verdict:
+    if contract is None:
+        return Verdict.UNKNOWN
+    if contract.broken:
+        return Verdict.INCOMPATIBLE
+    return Verdict.CONDITIONAL if contract.limits else Verdict.COMPATIBLE
 
 
 # -- labels against the image ------------------------------------------------------------------------------------------

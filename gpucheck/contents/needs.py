@@ -13,7 +13,7 @@ from gpucheck.contents.records import Need
 from gpucheck.contract import Contract, ForwardDriver, GpuCode, NeededRuntime
 from gpucheck.elf.configuration import read_configuration
 from gpucheck.facts import Framework, Library, Seen, Snapshot
-from gpucheck.finding import Report
+from gpucheck.finding import Report, Severity
 from gpucheck.kb.capabilities import capabilities, code_runs
 from gpucheck.kb.forward import brands, packages
 from gpucheck.kb.toolkits import exact_driver
@@ -51,6 +51,7 @@ def contract_of(found: Reading, snapshot: Snapshot, report: Report, system: Syst
         library_path=system.env.get("LD_LIBRARY_PATH"),
         libc=f"{libc.value.kind} {libc.value.version}".rstrip() if isinstance(libc, Seen) else "",
         broken=tuple(dict.fromkeys(finding.rule for finding in report.roots)),
+        limits=tuple(dict.fromkeys(each.rule for each in report.everything() if each.severity is Severity.WARNING)),
     )
 
 
@@ -62,7 +63,7 @@ def _for_gpus(found: Reading, snapshot: Snapshot) -> bool | None:
     if any(library.soname not in driver for library in contents.libraries):
         return True
     # An image that asks for GPUs and has nothing for them: its programs are where nobody looked, or come later.
-    if contents.unread or reading.declares_gpu(snapshot) or any(each.gpu is None for each in snapshot.frameworks):
+    if not found.whole or reading.declares_gpu(snapshot) or any(each.gpu is None for each in snapshot.frameworks):
         return None
     return False
 

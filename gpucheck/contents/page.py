@@ -50,7 +50,9 @@ def render_labels(contents: Contents, contract: Contract | None, verdict: Verdic
         lines += [*wrapped(f"? {contents.unread[0]}", "", "  "), ""]
     else:
         lines += [paint("What it needs of a node, by its labels", BOLD), *_needs(contents, paint), ""]
-        lines += [f"✗ broken whatever the node is: {rule}  (gpucheck explain {rule})" for rule in contract.broken]
+        for mark, rules in (("✗", contract.broken), ("!", contract.limits)):
+            lines += [f"{mark} {rule}, whatever the node is (more: gpucheck explain {rule})" for rule in rules]
+        lines += [""] if contract.broken or contract.limits else []
     lines += [paint(f"Verdict: {VERDICTS[verdict][0]}", BOLD)]
     return "\n".join(lines) + "\n"
 

@@ -22,6 +22,8 @@ class Reading:
 
     contents: Contents
     code: tuple[Found, ...]
+    whole: bool
+    """Whether all files that may hold GPU code could be read."""
 
 
 def read(image: Image, snapshot: Snapshot) -> Reading:
@@ -56,6 +58,7 @@ def read(image: Image, snapshot: Snapshot) -> Reading:
             unread=tuple(dict.fromkeys((*unread, *lost))),
         ),
         code,
+        whole=not unread,
     )
 
 
