@@ -37,9 +37,12 @@ def _doubled(shop: Shop) -> str:
         libraries = context / "toolkit/targets/x86_64-linux/lib"
         libraries.mkdir(parents=True)
         (context / "toolkit/lib64").symlink_to("targets/x86_64-linux/lib")
-        for found in (wheel_packages("torch") / "nvidia/cu13/lib").glob("lib*.so.*"):
+        version = "13.2.86"
+        for found in (wheel_packages("torch") / "nvidia/cu13/lib").glob("lib*.so.13"):
             if found.name.startswith(("libcudart", "libnvrtc", "libnvJitLink")):
-                os.link(found, libraries / found.name)
+                # The toolkit's files carry their version in their names, the wheels' do not.
+                os.link(found, libraries / f"{found.name.removesuffix('.13')}.{version}")
+                (libraries / found.name).symlink_to(f"{found.name.removesuffix('.13')}.{version}")
         (context / "000_cuda.conf").write_text(f"{TOOLKIT}/targets/x86_64-linux/lib\n")
 
     lines = [
@@ -50,7 +53,7 @@ def _doubled(shop: Shop) -> str:
         f"RUN ln -s {TOOLKIT} /usr/local/cuda && /sbin/ldconfig",
         "USER 1000:1000",
     ]
-    return shop.build("doubled", lines, fill)
+    return shop.build("doubled", lines, fill, salt="versions in names")
 
 
 def _stubs(shop: Shop) -> str:
