@@ -155,7 +155,13 @@ def _twice(contents: Contents) -> Iterator[str]:
         if not library.wasted:
             continue
         versions = {copy.version for copy in library.copies}
-        risk = "of different versions" if len(versions) > 1 or "" in versions else "of one version"
+        risk = (
+            "of versions that are not told"
+            if "" in versions
+            else "of different versions"
+            if len(versions) > 1
+            else "of one version"
+        )
         yield from _row(library.soname, f"{size(library.wasted)} beyond the largest of {len(library.copies)}, {risk}")
         for copy in library.copies:
             yield from _row(
