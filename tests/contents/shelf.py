@@ -12,7 +12,6 @@ from tests.contents.workshop import Shop
 
 #: Name: the environment in the cache, and which of NVIDIA's distributions are kept of it, to keep the image small.
 WHEELS = {
-    "torch": ("torch", ".*"),
     "jax": ("jax", "nvidia_(cuda_runtime|cuda_nvrtc|cuda_nvcc|nvjitlink|cuda_cupti|nccl_cu13|cusparse)"),
     "tensorflow": ("tensorflow", ".*"),
     "onnxruntime": ("onnxruntime-gpu", "nvidia_(cuda_runtime|cuda_nvrtc|nvjitlink|curand)"),

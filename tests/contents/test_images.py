@@ -17,7 +17,7 @@ from gpucheck.images.opening import open_image, read_config
 from tests.cache import driver_folder, wheel_packages
 from tests.contents import shelf
 from tests.contents.archives import save
-from tests.contents.workshop import Shop
+from tests.contents.workshop import ENVIRONMENT, Shop
 from tests.needs import missing
 
 #: Name: (verdict, rules of warnings and errors, frameworks in the contract with their CUDA, targets among those of the first).
@@ -41,10 +41,17 @@ def look(image: str) -> Inspected:
         return inspect(opened)
 
 
+def find(shop: Shop, name: str) -> Inspected:
+    if name == "torch":
+        with open_image(f"dir:{shop.folder(name)}", env=ENVIRONMENT) as opened:
+            return inspect(opened)
+    return look(shelf.find(shop, name))
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_what_is_said_of_a_real_image(name: str, shop: Shop) -> None:
     verdict, rules, frameworks, targets = EXPECTED[name]
-    found = look(shelf.find(shop, name))
+    found = find(shop, name)
     heavy = [each.rule for each in found.report.everything() if each.severity is not Severity.NOTE]
     assert (found.report.verdict, heavy) == (verdict, rules)
     cuda = {code.name: code.cuda.major if code.cuda else code.cuda_major for code in found.contract.code}

@@ -17,10 +17,12 @@ from tests.cache import cache, wheel_packages
 from tests.needs import missing
 
 BASE = "debian:trixie-slim"
-ENVIRONMENT = (
-    "ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin "
-    "NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-)
+ENVIRONMENT = {
+    "VIRTUAL_ENV": "/opt/venv",
+    "PATH": "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin",
+    "NVIDIA_VISIBLE_DEVICES": "all",
+    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+}
 
 
 class Shop:
@@ -69,36 +71,53 @@ class Shop:
 
         return self.build("python", [f"FROM {BASE}", "COPY python /usr/local", "RUN ldconfig"], fill, salt=version)
 
-    def with_packages(self, name: str, environment: str, keep: str = ".*", *more: str) -> str:
+    def with_packages(self, name: str, environment: str, keep: str) -> str:
         """An image with a virtual environment of cached packages; ``keep``: which of NVIDIA's distributions."""
         packages = wheel_packages(environment)
         chosen = sorted(entry.name for entry in packages.glob("*.dist-info"))
 
         def fill(context: Path) -> None:
-            version = python_version()
-            venv = context / "venv"
-            (venv / "bin").mkdir(parents=True)
-            (venv / "bin/python3").symlink_to(f"/usr/local/bin/python{version}")
-            (venv / "pyvenv.cfg").write_text(
-                f"home = /usr/local/bin\ninclude-system-site-packages = false\nversion = {version}\n"
-            )
-            site = venv / f"lib/python{version}/site-packages"
-            shutil.copytree(
-                packages, site, copy_function=os.link, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
-            )
-            for found in site.glob("nvidia_*.dist-info"):
+            make_venv(context / "venv", packages)
+            for found in (context / "venv").glob("lib/python3*/site-packages/nvidia_*.dist-info"):
                 if not re.fullmatch(keep, found.name.split("-")[0]):
-                    remove_distribution(site, found)
+                    remove_distribution(found.parent, found)
 
         lines = [
             f"FROM {self.interpreter()}",
             "COPY venv /opt/venv",
-            ENVIRONMENT,
-            *more,
+            "ENV " + " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items()),
             "USER 1000:1000",
             'ENTRYPOINT ["python3"]',
         ]
         return self.build(name, lines, fill, salt=f"{chosen}{keep}")
+
+    def folder(self, name: str) -> Path:
+        """The root of such an image, with all packages of an environment by hard links: an engine would store gigabytes twice."""
+        root = self.place / f"{name}-root"
+        with FileLock(self.place / f"{name}.lock"):
+            if not (root / "opt/venv/pyvenv.cfg").exists():
+                shutil.rmtree(root, ignore_errors=True)
+                root.mkdir()
+                self.engine.export(self.interpreter(), str(root))
+                make_venv(root / "opt/venv", wheel_packages(name))
+        return root
+
+
+def make_venv(place: Path, packages: Path) -> None:
+    """A virtual environment of the image's interpreter with these packages, by hard links."""
+    version = python_version()
+    (place / "bin").mkdir(parents=True)
+    (place / "bin/python3").symlink_to(f"/usr/local/bin/python{version}")
+    shutil.copytree(
+        packages,
+        place / f"lib/python{version}/site-packages",
+        copy_function=os.link,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    (place / "pyvenv.cfg").write_text(
+        f"home = /usr/local/bin\ninclude-system-site-packages = false\nversion = {version}\n"
+    )
 
 
 def remove_distribution(site: Path, info: Path) -> None:
