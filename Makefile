@@ -61,6 +61,10 @@ lint: setup ## Check style and types
 bench: setup pyz ## Print each benchmark as a ratio against a named peer or limit
 	@for file in bench/*.py; do $(BIN)/python "$$file"; done
 
+.PHONY: grid
+grid: setup ## Compare real drivers x real CUDA runtimes with what gpucheck predicts, and write docs/grid.md
+	$(BIN)/python -m ci.grid --markdown docs/grid.md $(ARGS)
+
 .PHONY: images
 images: setup pyz wheel ## Build the images of base-images/matrix.toml with the Docker Engine, and test them
 	$(BIN)/python -m ci.images build test $(ARGS)

@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: docs/rules.md and the schemas in docs/schema.
+"""Write the pages that are generated from the code: docs/rules.md and the JSON Schemas in docs/schema.
 
 ``python -m ci.documentation`` writes them; with ``--check`` it says which are out of date and exits with 1.
 """
@@ -20,6 +20,8 @@ from gpucheck.facts import SCHEMA, Snapshot
 from gpucheck.finding import Severity, Status, Verdict
 from gpucheck.record import fields, is_record
 from gpucheck.rules import RULES, Layer
+from gpucheck.trace.calls import CallTrace
+from gpucheck.trace.calls import Diagnosis as CallDiagnosis
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,6 +163,64 @@ def libs_schema() -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def trace_schema() -> str:
+    """The JSON Schema of ``gpucheck trace --format json``; the diagnosis is a report, whose schema it has in itself."""
+    definitions: dict[str, Any] = {}
+    text, maybe, whole, flag = (
+        {"type": "string"},
+        {"type": ["string", "null"]},
+        {"type": "integer"},
+        {"type": "boolean"},
+    )
+    # What only strace or the calls saw has no reason: ``unknown``.
+    hows = {"enum": [*get_args(How), "unknown"]}
+    resolution = closed(
+        soname=text,
+        requester=maybe,
+        path=maybe,
+        how=hows,
+        owner=maybe,
+        edge={"enum": list(get_args(Edge))},
+        fatal=maybe,
+        times=whole,
+        process=whole,
+        optional=flag,
+        candidates={"type": "array", "items": closed(path=text, skipped=text, how=hows)},
+    )
+    calls = describe(CallTrace, definitions)
+    found = {"diagnosis": {"anyOf": [describe(CallDiagnosis, definitions), {"type": "null"}]}}
+    definitions["CallTrace"]["properties"].update(found)
+    definitions["CallTrace"]["required"].extend(found)
+    # With an id of its own, so that what it refers to is in it (JSON Schema 2020-12, compound documents).
+    report = {"$id": "report.json", **json.loads(schema())}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck trace",
+        **closed(
+            schema={"const": SCHEMA},
+            command={"type": "array", "items": text, "minItems": 1},
+            exit=whole,
+            signal=maybe,
+            seconds={"type": "number", "minimum": 0},
+            backend={"type": "array", "items": text},
+            notes={"type": "array", "items": text},
+            processes={"type": "array", "items": closed(pid=whole, program=text, forked=flag, error=maybe)},
+            resolutions={"type": "array", "items": resolution},
+            missing={"type": "array", "items": text},
+            devices={"type": "array", "items": closed(path=text, error=maybe, times=whole, source=text)},
+            helpers={"type": "array", "items": closed(path=text, error=maybe, times=whole)},
+            differences={
+                "type": "array",
+                "items": closed(soname=text, requester=maybe, predicted=text, observed=text),
+            },
+            calls={"anyOf": [calls, {"type": "null"}]},
+            diagnosis={"anyOf": [{"$ref": "report.json"}, {"type": "null"}]},
+        ),
+        "$defs": {**definitions, "Report": report},
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
 def closed(**properties: Any) -> dict[str, Any]:
     """An object with just these properties, all required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
@@ -211,6 +271,7 @@ PAGES = {
     "docs/schema/report.json": schema,
     "docs/schema/image.json": image_schema,
     "docs/schema/libs.json": libs_schema,
+    "docs/schema/trace.json": trace_schema,
 }
 
 

@@ -37,7 +37,7 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 # typer reads annotations at run time: Optional[...] works on every Python that is supported.
-Format = Annotated[str, typer.Option("--format", help="text or json")]
+Format = Annotated[str, typer.Option("--format", help="text, json, junit, sarif or html")]
 Output = Annotated[Optional[str], typer.Option("--output", "-o", help="Write to this file instead of standard output")]
 Root = Annotated[
     Optional[str], typer.Option("--root", help="Look at the files below this folder; nothing there is executed")
@@ -61,6 +61,17 @@ PythonOption = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds that a call into the driver may take", min=0.1)]
 Data = Annotated[
     Optional[list[str]], typer.Option("--data", "-d", help="NAME=VALUE: an answer to a question; repeatable")
+]
+NodeOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--node",
+        help="driver=VERSION,gpu=NAME[,toolkit=VERSION,mode=cdi|legacy|csv|gke|none,arch=...,name=...]; a snapshot or a file or folder of many; or a cloud's node image (gpucheck kb clouds); repeatable",
+    ),
+]
+Set = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="FACT=VALUE", help="What if: driver=580, gpu=B200, torch=2.9.0+cu128; repeatable"),
 ]
 Template = Annotated[Optional[str], typer.Option("--template", help="Git URL or folder of the templates")]
 TemplateVersion = Annotated[Optional[str], typer.Option("--version", help="A tag or commit; default: the newest")]
@@ -104,6 +115,7 @@ def doctor(
         typer.Option("--import", metavar="NAME", help="Import this module too, in a child process with a deadline"),
     ] = None,
     timeout: Timeout = 30.0,
+    sets: Set = None,
     strict: Strict = False,
     no_color: NoColor = False,
 ) -> None:
@@ -125,7 +137,7 @@ def doctor(
         seen = replace(seen, imported=imported(imports, python, max(timeout, IMPORT_TIMEOUT)))
     from gpucheck.engine import judge
 
-    report = judge(seen)
+    report = judge(what_if(seen, sets) if sets else seen)
     show(report, "doctor", format, output, no_color)
     raise typer.Exit(report.exit_code(strict))
 
@@ -326,18 +338,23 @@ def explain(
 
     Why it happens, how to confirm it, the remedy, a reference.
     """
+    from gpucheck.compat.reasons import REASONS
     from gpucheck.rules import RULES
 
     if rule is None:
-        width = max(len(known.id) for known in RULES)
-        for known in RULES:
-            print(f"{known.id:<{width}}  {known.documentation.splitlines()[0]}")
+        listed = {**{known.id: known.documentation for known in RULES}, **REASONS}
+        width = max(map(len, listed))
+        for id, text in listed.items():
+            print(f"{id:<{width}}  {text.splitlines()[0]}")
         return
     found = next((known for known in RULES if known.id == rule), None)
+    if found is None and rule in REASONS:
+        print(f"{rule} (gpucheck compat)\n\n{REASONS[rule]}")
+        return
     if found is None:
         import difflib
 
-        close = difflib.get_close_matches(rule, [known.id for known in RULES], 1)
+        close = difflib.get_close_matches(rule, [*(known.id for known in RULES), *REASONS], 1)
         refuse(f"no rule {rule!r}" + (f"; did you mean {close[0]}?" if close else "") + " List all: gpucheck explain")
     print(f"{found.id} ({found.layer.value})\n\n{found.documentation}")
     if found.follows:
@@ -412,6 +429,68 @@ def agent(
     from gpucheck.cluster.agent import run as watch
 
     raise typer.Exit(watch(os.environ, node=node, root=root, once=once, interval=interval))
+
+
+@command("compat")
+def compat(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Contracts of images: gpucheck image REF --format json")
+    ],
+    node: NodeOption = None,
+    sets: Set = None,
+    format: Format = "text",
+    output: Output = None,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say on which nodes an image will reach a GPU.
+
+    Before anything is pulled or scheduled, with the reason and the smallest change that would make it work.
+    """
+    from gpucheck.compat.command import BadInput, compare
+    from gpucheck.render import MATRIX_FORMATS, render_matrix
+
+    if format not in MATRIX_FORMATS:
+        refuse(f"--format {format}: choose one of {', '.join(MATRIX_FORMATS)}")
+    if not node:
+        refuse(
+            "compat: name a node: --node driver=550.54.15,gpu=A100, a snapshot file, or a cloud's node image (gpucheck kb clouds)"
+        )
+    try:
+        table = compare(images, node, sets or [])
+    except BadInput as error:
+        refuse(str(error))
+    write(render_matrix(table, format, has_colour(output, no_color)), output)
+    raise typer.Exit(table.exit_code(strict))
+
+
+@command("recommend")
+def recommend(
+    library: Annotated[str, typer.Option("--library", help="torch, jax, ...: gpucheck kb builds")],
+    gpu: Annotated[
+        Optional[str], typer.Option("--gpu", help="The GPUs that it must run on, all of them: H100,V100")
+    ] = None,
+    driver: Annotated[Optional[str], typer.Option("--driver", help="The nodes' driver: 535, 550.54.15")] = None,
+    node: NodeOption = None,
+    format: Annotated[str, typer.Option("--format", help="text or json")] = "text",
+    output: Output = None,
+    no_color: NoColor = False,
+) -> None:
+    """Name the newest builds that run on given GPUs and drivers.
+
+    With the index and the base image, and what each choice gives up.
+    """
+    from gpucheck.compat.command import BadInput, recommendation
+    from gpucheck.render.advice import render
+
+    if format not in ("text", "json"):
+        refuse(f"--format {format}: choose one of text, json")
+    try:
+        advice = recommendation(library, gpu, driver, node or [])
+    except BadInput as error:
+        refuse(str(error))
+    write(render(advice, format, has_colour(output, no_color)), output)
+    raise typer.Exit(0 if advice.choices else 1)
 
 
 @command("kb")
@@ -515,6 +594,19 @@ def describe_image(reference: str, platform: str | None, plain_http: bool) -> De
     try:
         return read_config(reference, platform=platform, plain_http=plain_http)
     except ImageError as error:
+        refuse(str(error))
+
+
+def what_if(snapshot: Snapshot, changes: list[str]) -> Snapshot:
+    """The snapshot with some facts as they are not."""
+    from gpucheck.compat import merge
+    from gpucheck.compat.change import BadChange
+    from gpucheck.compat.inventory import BadNode
+
+    print(f"gpucheck: what if {', '.join(changes)}", file=sys.stderr)
+    try:
+        return merge.what_if(snapshot, changes)
+    except (BadChange, BadNode) as error:
         refuse(str(error))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Generic, TypeVar
 
+from gpucheck.installed import Cached, Loads, Packages, Preload, Tool
 from gpucheck.record import dataclass
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -122,6 +123,10 @@ class ModuleFile:
     version: str
     signer: str
     """'' when the file carries no signature, ``signed`` when it does, ``unknown`` when it is compressed or unreadable."""
+    name: str = "nvidia"
+    """``nvidia`` or ``nvidia_uvm``."""
+    flavour: str = ""
+    """``open`` or ``proprietary`` by its licence; '' when the file does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,32 @@ class KernelMessage:
 
     text: str
     xid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dkms:
+    """What DKMS left of building the driver's modules."""
+
+    versions: tuple[str, ...]
+    """Drivers whose source is registered."""
+    built: tuple[str, ...]
+    """Kernels for which a module was built."""
+    headers: bool
+    """Whether the running kernel's headers are where a build looks for them."""
+    log: str
+    """The build log of a failed build; '' where there is none."""
+    error: str
+    """The first error in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A setting that keeps a kernel module from being loaded."""
+
+    module: str
+    setting: str
+    """The line of modprobe.d(5) or the word of the kernel's command line."""
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +176,15 @@ class Kernel:
     majors: Seen[tuple[str, ...]] | Unseen
     """Names in /proc/devices that start with nvidia."""
     messages: Seen[tuple[KernelMessage, ...]] | Unseen
+    dkms: Seen[Dkms] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "DKMS was not looked at")
+    bans: Seen[tuple[Ban, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "modprobe.d was not looked at")
+    """Of the nvidia modules and nouveau."""
+    firmware: Seen[tuple[str, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "/lib/firmware was not looked at")
+    """Driver versions whose GSP firmware is on disk."""
+    suspends: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the count of suspends was not looked at")
+    """How often the machine was suspended since it was started."""
+    enforcement: Seen[str] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "lockdown was not looked at")
+    """What but Secure Boot makes the kernel refuse unsigned modules: ``lockdown: integrity``, ``sig_enforce = Y``; '' nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +220,8 @@ class Library:
     owner: str
     """``nvidia-cublas 13.1.2`` for a file of a Python distribution, else ''."""
     size: int
+    machine: str = ""
+    """Of a driver library: as in ``uname -m``, for which processor it is; '' when its header does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +244,10 @@ class Choice:
     how: str
     considered: tuple[str, ...]
     """``place: why not``, in order."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(path, why) of the files of that name that are there and were passed over: ``32-bit``, ``for aarch64``, ..."""
+    fatal: str = ""
+    """Why the file cannot be loaded, as far as files tell: something that it needs is missing."""
 
 
 # -- what the driver answers -------------------------------------------------------------------------------------------
@@ -236,6 +282,18 @@ class Gpu:
     """Uncorrected, volatile."""
     remap_pending: bool | None = None
     remap_failed: bool | None = None
+    context: int | None = None
+    """The result code of making a context on it."""
+    instances: int | None = None
+    """MIG compute instances, where MIG is on."""
+    fabric: int | None = None
+    """nvmlGpuFabricState_t."""
+    virtualization: int | None = None
+    """nvmlGpuVirtualizationMode_t."""
+    licensed: bool | None = None
+    """Of a virtual GPU: whether it has its licence."""
+    bus: str = ""
+    """The PCI address, as NVML gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +307,14 @@ class Nvml:
     gpus: tuple[Gpu, ...]
     trouble: str
     """'' when it answered to the end, else how it ended: ``killed by SIGSEGV in nvmlInit_v2``."""
+    count: int | None = None
+    """How many GPUs it says there are."""
+    slow: tuple[str, ...] = ()
+    """Questions about a GPU that took seconds: ``nvmlDeviceGetMemoryInfo``."""
+    confidential: bool | None = None
+    """Confidential computing is on."""
+    ready: bool | None = None
+    """With it: whether the GPUs take work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +330,8 @@ class Cuda:
     gpus: tuple[Gpu, ...]
     trouble: str
     """'' when it answered to the end, else how it ended: ``no answer within 10 s in cuInit``."""
+    count: int | None = None
+    """From cuDeviceGetCount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +435,20 @@ class ContainerRuntime:
     cdi: tuple[str, ...]
     """CDI specifications."""
     no_cgroups: bool | None
+    cdi_drivers: tuple[str, ...] = ()
+    """Driver versions whose files the CDI specifications name."""
+    cdi_refresh: bool = False
+    """The toolkit's service that writes them anew at boot is installed."""
+    hook: str = ""
+    """Path of nvidia-container-runtime-hook, which ``docker run --gpus`` calls; '' when it is not there."""
+    handlers: tuple[str, ...] = ()
+    """Runtimes in the settings of containerd, CRI-O, k3s, RKE2 and MicroK8s: ``nvidia``, ``runc``."""
+    settings: tuple[str, ...] = ()
+    """The files that they are from."""
+    library_version: str = ""
+    """Of libnvidia-container."""
+    cgroups: int | None = None
+    """1 or 2: the version of control groups that holds the devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +458,59 @@ class Kubernetes:
     in_pod: bool
     node: str
     namespace: str
+    kubelet: bool = False
+    """A kubelet runs from these files: this is a node."""
+    plugins: tuple[str, ...] | None = None
+    """Sockets of device plugins; None when the kubelet's folder cannot be read."""
+    resources: tuple[str, ...] = ()
+    """What plugins registered: ``nvidia.com/gpu``, ``nvidia.com/mig-1g.10gb``."""
+    validations: tuple[str, ...] | None = None
+    """What the GPU Operator says is ready: ``driver-ready``; None where it is not at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemPackage:
+    """A package of the driver or its surroundings, as the distribution's database has it."""
+
+    name: str
+    version: str
+    state: str
+    """``installed``, or what dpkg says of one that is not: ``half-configured``, ``unpacked``, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A daemon of the driver's, by its files."""
+
+    name: str
+    """``nvidia-fabricmanager``, ``nvidia-gridd``, ``nvidia-persistenced``."""
+    installed: bool
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mps:
+    """The pipe directory of the multi-process service."""
+
+    directory: str
+    uid: int
+    control: bool
+    """The control daemon's socket is there."""
+    running: bool | None
+    """Whether the daemon lives; None where its process cannot be seen from here."""
+    blocked: str
+    """The folder on the way that this user may not enter; '' when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolkitHome:
+    """Where a variable says that the CUDA toolkit is."""
+
+    variable: str
+    path: str
+    exists: bool
+    version: str
+    """Of the toolkit there; '' when its files do not tell."""
 
 
 # -- a project's repository --------------------------------------------------------------------------------------------
@@ -565,6 +700,28 @@ class Snapshot:
     differences: Seen[tuple[Difference, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no command was traced")
     """Of a traced command: prediction against observation."""
     imported: Seen[Imported] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no import was asked for")
+    system_packages: Seen[tuple[SystemPackage, ...]] | Unseen = Unseen(
+        Why.NOT_APPLICABLE, (), "no package database was looked at"
+    )
+    """Packages of the driver."""
+    services: Seen[tuple[Service, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no service was looked at")
+    mps: Seen[Mps] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the MPS directory was not looked at")
+    modprobe: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "nvidia-modprobe was not looked for")
+    """The mode of nvidia-modprobe, which makes device nodes and must be setuid root for that."""
+    toolkit_homes: tuple[ToolkitHome, ...] = ()
+    broken_links: tuple[str, ...] = ()
+    """Names of driver libraries that lead nowhere: ``/usr/lib/libcuda.so.1 -> libcuda.so.535.54.03``."""
+    libcuda_unversioned: Choice | None = None
+    """What ``libcuda.so`` gives, which some libraries open; looked up where it is known to go wrong (WSL2)."""
+    packages: Seen[Packages] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no package was looked into")
+    loads: Seen[tuple[Loads, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no framework was looked into")
+    """What each GPU framework would load."""
+    extensions: Seen[tuple[Loads, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no extension was looked into")
+    """What the extensions of torch lack."""
+    tools: Seen[tuple[Tool, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no tool was looked for")
+    cached: Seen[tuple[Cached, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the linker's cache was not looked at")
+    """GPU libraries in /etc/ld.so.cache."""
+    preloads: Seen[tuple[Preload, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "preloading was not looked at")
     labels: Seen[tuple[FalseLabel, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no image's labels were looked at")
     """Of an image: those of its labels that are not true."""
 

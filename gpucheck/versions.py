@@ -68,8 +68,8 @@ class CudaVersion:
 
     @classmethod
     def parse(cls, text: str) -> CudaVersion | None:
-        """From ``12.2`` or ``12.2.140``; None for anything else (a major alone does not tell the minor)."""
-        match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})(\.\d+)*", text)
+        """From ``12.2``, ``12.2.140`` or ``13.4.46rc1``; None for anything else (a major alone does not tell the minor)."""
+        match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})(\.\d+)*(rc\d+)?", text)
         return cls(int(match[1]), int(match[2])) if match else None
 
     @classmethod

@@ -15,11 +15,17 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpu-capable"
 
 
-def driver_folder(branch: int) -> Path:
-    """The folder with a real libcuda.so.1 and libnvidia-ml.so.1 of a driver branch."""
-    place = cache() / "drivers" / str(branch)
+def driver_place(name: int | str) -> Path:
+    """Where the packages of a driver are unpacked; names are those of ci/setup/drivers.sh."""
+    place = cache() / "drivers" / str(name)
     if not (place / "complete").exists():
-        missing(f"real libraries of driver {branch}", f"on Debian or Ubuntu, run: ci/setup/drivers.sh {branch}")
+        missing(f"real libraries of driver {name}", f"on Debian or Ubuntu, run: ci/setup/drivers.sh {name}")
+    return place
+
+
+def driver_folder(name: int | str) -> Path:
+    """The folder with a real libcuda.so.1 and libnvidia-ml.so.1 of a driver, mostly a branch."""
+    place = driver_place(name)
     (library,) = place.glob("usr/lib/*-linux-gnu/nvidia/*/libcuda.so.1")
     return library.parent
 

@@ -28,6 +28,7 @@ from gpucheck.facts import (
     Unseen,
     Why,
 )
+from gpucheck.installed import Cached, Loads, Lost, Need, Overlap, Packages, Wheel
 from gpucheck.record import replace
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -153,6 +154,28 @@ def messages(*texts: str) -> Seen[tuple[KernelMessage, ...]]:
     return Seen(tuple(KernelMessage(text, None) for text in texts), "/dev/kmsg")
 
 
+def wheel(name: str, version: str, *tags: str, location: str = PACKAGES, installer: str = "pip") -> Wheel:
+    """An installed distribution; without tags as every build for this machine has them."""
+    return Wheel(name, version, location, installer, tags or ("cp312-cp312-manylinux_2_28_x86_64",))
+
+
+def packages(
+    *wheels: Wheel,
+    needs: tuple[Need, ...] = (),
+    overlaps: tuple[Overlap, ...] = (),
+    lost: tuple[Lost, ...] = (),
+    unread: tuple[str, ...] = (),
+) -> Seen[Packages]:
+    """What is installed in Python."""
+    return Seen(Packages(wheels, needs, overlaps, lost, unread), "the .dist-info folders")
+
+
+def loads(name: str = "torch", version: str = "2.9.1+cu130", **found: object) -> Loads:
+    """What a framework would load: nothing wrong."""
+    quiet = Loads(name, version, PACKAGES, "", (), (), (), ())
+    return replace(quiet, **found)
+
+
 DOCKER = Seen(Container("docker", "/.dockerenv exists"), "/.dockerenv")
 
 
@@ -198,6 +221,12 @@ def healthy(**changes: object) -> Snapshot:
         cuda=answers(gpus=(gpu(),)),
         nvml=nvml_answers(gpus=(gpu(brand=2),)),
         runtimes=(cudart(),),
+        packages=packages(wheel("torch", "2.9.1+cu130")),
+        loads=Seen((loads(),), "the model of the dynamic linker"),
+        extensions=ABSENT,
+        tools=ABSENT,
+        cached=Seen((Cached("libcuda.so.1", LIBCUDA, True),), "/etc/ld.so.cache"),
+        preloads=Seen((), "LD_PRELOAD, /etc/ld.so.preload"),
     )
     return replace(snapshot, **changes)
 

@@ -1,41 +1,44 @@
 #!/usr/bin/env bash
 # Fetch real NVIDIA user-space driver libraries (libcuda, libnvidia-ml) from Debian's non-free component, and unpack them
 # into the cache: nothing is installed. They are NVIDIA's property under Debian's non-free terms: never commit them.
-#   ci/setup/drivers.sh [BRANCH ...]     default: 535; prints one line "BRANCH FOLDER" each
+#   ci/setup/drivers.sh [NAME ...]     default: 535; "all" for every one; prints one line "NAME FOLDER" each
+# A NAME is a branch, where its newest version in Debian is meant, or a branch and the start of a version, or one that does not
+# load on a plain amd64 system: "-alone" lacks the package with the libnvidia-fatbinaryloader that its libcuda needs.
 set -euo pipefail
 
 cache=${GPU_CAPABLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gpu-capable}
-declare -A suite=([535]=bookworm [550]=trixie [470]=sid)
+order=(340 390 390-alone 418 418-alone 450 460 470 525 535 535.216 535.274 535.309 535-i386 535-arm64 550 550.54 555)
+declare -A suite=(
+  [340]=sid [390]=sid [390-alone]=sid [418]=sid [418-alone]=sid [450]=sid [460]=sid [470]=sid [525]=sid
+  [535]=bookworm [535.216]=bookworm [535.274]=sid [535.309]=bookworm-security [535-i386]=bookworm [535-arm64]=bookworm
+  [550]=trixie [550.54]=sid [555]=experimental
+)
+libraries="libcuda1 libnvidia-ml1 libnvidia-ptxjitcompiler1"
 declare -A packages=(
-  [535]="libcuda1 libnvidia-ml1 libnvidia-ptxjitcompiler1"
-  [550]="libcuda1 libnvidia-ml1 libnvidia-ptxjitcompiler1"
+  [340]="libnvidia-legacy-340xx-cuda1 libnvidia-legacy-340xx-ml1"
+  [390]="libnvidia-legacy-390xx-cuda1 libnvidia-legacy-390xx-ml1 libnvidia-legacy-390xx-fatbinaryloader"
+  [390-alone]="libnvidia-legacy-390xx-cuda1"
+  [418]="libnvidia-tesla-418-cuda1 libnvidia-tesla-418-ml1 libnvidia-tesla-418-fatbinaryloader"
+  [418-alone]="libnvidia-tesla-418-cuda1"
+  [450]="libnvidia-tesla-450-cuda1 libnvidia-tesla-450-ml1"
+  [460]="libnvidia-tesla-460-cuda1 libnvidia-tesla-460-ml1"
   [470]="libnvidia-tesla-470-cuda1 libnvidia-tesla-470-ml1 libnvidia-tesla-470-ptxjitcompiler1"
+  [525]="libnvidia-tesla-cuda1 libnvidia-tesla-ml1"
+  [535]=$libraries [535.309]="libcuda1 libnvidia-ml1" [535-i386]="libcuda1:i386" [535-arm64]="libcuda1:arm64"
+  [535.216]="libnvidia-tesla-535-cuda1 libnvidia-tesla-535-ml1" [535.274]="libnvidia-tesla-535-cuda1 libnvidia-tesla-535-ml1"
+  [550]=$libraries [550.54]="libnvidia-tesla-550-cuda1 libnvidia-tesla-550-ml1" [555]="libcuda1 libnvidia-ml1"
 )
 [ $# -gt 0 ] || set -- 535
+[ "$*" != all ] || set -- "${order[@]}"
 
-# The machine's own Debian mirror, whichever it is.
-mirror=$(grep -rhv '^ *#' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
-  grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ') || true
-mirror=${mirror:-http://deb.debian.org/debian}
-
-for branch in "$@"; do
-  [ -n "${suite[$branch]:-}" ] || { echo "no driver branch $branch here: ${!suite[*]}" >&2; exit 2; }
-  folder=$cache/drivers/$branch
+for name in "$@"; do
+  [ -n "${suite[$name]:-}" ] || { echo "no driver $name here: ${order[*]}" >&2; exit 2; }
+  folder=$cache/drivers/$name
   if [ ! -e "$folder/complete" ]; then
-    state=$(mktemp -d)
-    trap 'rm -rf "$state"' EXIT
-    mkdir -p "$state"/{lists/partial,archives/partial,debs}
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror ${suite[$branch]} non-free" >"$state/sources.list"
-    options=(-o "Dir::Etc::SourceList=$state/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$state/lists"
-      -o "Dir::Cache=$state" -o "Dir::Cache::Archives=$state/archives" -o APT::Sandbox::User=root)
-    apt-get "${options[@]}" -qq update >&2
+    rm -rf "$folder"
     # shellcheck disable=SC2086
-    (cd "$state/debs" && apt-get "${options[@]}" -qq download ${packages[$branch]} >&2)
-    rm -rf "$folder" && mkdir -p "$folder"
-    for deb in "$state"/debs/*.deb; do dpkg -x "$deb" "$folder"; done
+    "$(dirname "$0")/debian-packages.sh" "$folder" "${suite[$name]}" ${packages[$name]}
     touch "$folder/complete"
-    rm -rf "$state"
-    trap - EXIT
   fi
-  echo "$branch $folder"
+  echo "$name $folder"
 done

@@ -12,8 +12,11 @@ declare -A requirements=(
   [tensorflow]="tensorflow==2.21.0"
   [xgboost]="xgboost==3.2.0"
   [old-nvjitlink]="nvidia-nvjitlink-cu12==12.1.105"
+  [old-torchvision]="--no-deps torchvision==0.22.1"
+  [onnxruntime]="--no-deps onnxruntime==1.31.1"
+  [ctranslate2]="--no-deps ctranslate2==4.8.5"
 )
-[ $# -gt 0 ] || set -- onnxruntime-gpu cupy jax tensorflow xgboost old-nvjitlink
+[ $# -gt 0 ] || set -- onnxruntime-gpu cupy jax tensorflow xgboost old-nvjitlink old-torchvision onnxruntime ctranslate2
 
 for name in "$@"; do
   [ -n "${requirements[$name]:-}" ] || { echo "no environment $name here: ${!requirements[*]}" >&2; exit 2; }

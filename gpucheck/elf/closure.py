@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gpucheck import kb
+from gpucheck.elf.cpu import Cpu
 from gpucheck.elf.dlopens import Followed, follow
-from gpucheck.elf.linker import Cpu
 from gpucheck.elf.links import Lack, check_links
 from gpucheck.elf.objects import Object
 from gpucheck.elf.process import Process

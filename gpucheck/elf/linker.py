@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from gpucheck.elf.cpu import Cpu, read_cpu
 from gpucheck.elf.reader import Elf, ElfError, Header, read_elf, read_header
 from gpucheck.record import dataclass
 from gpucheck.system.protocol import System
@@ -45,38 +46,11 @@ MUSL_NAMES = {
     (258, 64): "loongarch64",
 }
 
-#: glibc's sysdeps/x86/get-isa-level.h, in the words of /proc/cpuinfo; bit n of the ISA levels is row n.
-X86_LEVELS = (
-    frozenset(("cmov", "cx8", "fpu", "fxsr", "mmx", "sse", "sse2")),
-    frozenset(("cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2")),
-    frozenset(("avx", "avx2", "f16c", "fma", "abm", "movbe")),
-    frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
-)
-
 # Bits of the hwcap field of a cache entry: sysdeps/x86/dl-hwcap.h and elf/dl-cache.c of glibc 2.36.
 TLS_BIT, X86_64_BIT, AVX512_1_BIT, HASWELL_BIT, XEON_PHI_BIT = 1 << 63, 1 << 1, 1 << 2, 1 << 50, 1 << 51
 
 LIB_DIRECTORY = re.compile(rb"lib[!-~]{0,200}/\0")
 MAX_LINKER = 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """What ld.so looks at in a CPU."""
-
-    flags: frozenset[str]
-    """As in /proc/cpuinfo."""
-    intel: bool = False
-
-    @property
-    def level(self) -> int:
-        """The x86-64 level, 1 to 4; 1 for anything else."""
-        level = 1
-        for number, wanted in enumerate(X86_LEVELS[1:], 2):
-            if not wanted <= self.flags:
-                break
-            level = number
-        return level
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +85,15 @@ class Linker:
         return tuple(f"glibc-hwcaps/{name}" for name in self.hwcaps) + self.legacy
 
 
-def read_cpu(system: System) -> Cpu:
-    """The CPU of a system; no flags when it has no /proc/cpuinfo (an image), so that only the baseline is assumed."""
-    try:
-        # The first processor says it; with hundreds of them the whole file is slow to produce.
-        lines = system.read("/proc/cpuinfo", 8192).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return Cpu(frozenset())
-    values: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if colon:
-            values.setdefault(name.strip(), value.strip())
-    flags = values.get("flags") or values.get("Features") or ""
-    return Cpu(frozenset(flags.split()), values.get("vendor_id") == "GenuineIntel")
-
-
-def find_linker(system: System, elf: Elf | Header, cpu: Cpu | None = None) -> Linker:
+def find_linker(system: System, elf: Elf | Header, cpu: Cpu | None = None, tunables: str = "") -> Linker:
     """The linker for a file: the one that it names, else the one that the system has for its machine.
 
     A library names none. Where both C libraries are installed, what it needs decides (``libc.so.6`` is glibc's).
+    ``tunables``: GLIBC_TUNABLES, which can take features from the CPU.
     """
     key = (elf.machine, elf.bits)
     if isinstance(elf, Elf) and elf.interpreter:
-        return read_linker(system, elf.interpreter, elf, cpu)
+        return read_linker(system, elf.interpreter, elf, cpu, tunables)
     glibc = INTERPRETERS.get(key, "/lib/ld.so.1")
     musl = f"/lib/ld-musl-{MUSL_NAMES.get(key, 'unknown')}.so.1"
     first, second = (glibc, musl)
@@ -142,27 +101,27 @@ def find_linker(system: System, elf: Elf | Header, cpu: Cpu | None = None) -> Li
         first, second = (musl, glibc)
     for path in (first, second):
         if system.resolve(path) is not None:
-            return read_linker(system, path, elf, cpu)
-    return read_linker(system, first, elf, cpu)
+            return read_linker(system, path, elf, cpu, tunables)
+    return read_linker(system, first, elf, cpu, tunables)
 
 
-def find_native_linker(system: System, cpu: Cpu | None = None) -> Linker:
+def find_native_linker(system: System, cpu: Cpu | None = None, tunables: str = "") -> Linker:
     """The linker of the programs of a system. Raises ``ElfError`` when there is neither a program nor a linker."""
     for path in ("/bin/sh", "/usr/bin/env", "/bin/busybox", "/usr/bin/python3", "/sbin/ldconfig"):
         try:
-            return find_linker(system, read_elf(system, path), cpu)
+            return find_linker(system, read_elf(system, path), cpu, tunables)
         except (OSError, ElfError):
             continue
     for key, path in INTERPRETERS.items():
         for name in (path, f"/lib/ld-musl-{MUSL_NAMES[key]}.so.1"):
             try:
-                return read_linker(system, name, read_header(system, name), cpu)
+                return read_linker(system, name, read_header(system, name), cpu, tunables)
             except (OSError, ElfError):
                 continue
     raise ElfError("/lib", "no dynamic linker (ld.so) is there")
 
 
-def read_linker(system: System, path: str, elf: Elf | Header, cpu: Cpu | None = None) -> Linker:
+def read_linker(system: System, path: str, elf: Elf | Header, cpu: Cpu | None = None, tunables: str = "") -> Linker:
     """Read the linker at ``path``; where it is not there, what distributions commonly configure is taken."""
     machine, bits = elf.machine, elf.bits
     name = path.rsplit("/", 1)[-1]
@@ -177,8 +136,10 @@ def read_linker(system: System, path: str, elf: Elf | Header, cpu: Cpu | None = 
         cpu = read_cpu(system)
     # Distributions patch features back, so the file is asked instead of its version. Before 2.33 there were only
     # the legacy subdirectories, 2.33 to 2.36 have both and say so in --help, 2.37 dropped the old ones (its NEWS).
-    hwcaps = hwcaps_of(machine, cpu) if b"glibc-hwcaps" in data or not data else ()
     has_legacy = bool(data) and (b"Legacy HWCAP" in data or b"glibc-hwcaps" not in data)
+    if tunables and machine == 62:
+        cpu = cpu.tuned(tunables, old=has_legacy)
+    hwcaps = cpu.hwcaps(machine, data) if b"glibc-hwcaps" in data or not data else ()
     platform = platform_of(machine, cpu)
     first = directories[0] if directories else "/lib"
     return Linker(
@@ -237,13 +198,6 @@ def musl_directories(system: System, path: str, name: str) -> tuple[str, ...]:
     except OSError:
         text = ""
     return tuple(part for part in text.replace("\n", ":").split(":") if part)
-
-
-def hwcaps_of(machine: int, cpu: Cpu) -> tuple[str, ...]:
-    """glibc-hwcaps names, best first: dl-hwcaps-subdirs.c of each architecture."""
-    if machine == 62:
-        return tuple(f"x86-64-v{level}" for level in range(cpu.level, 1, -1))
-    return ()
 
 
 def platform_of(machine: int, cpu: Cpu) -> str | None:

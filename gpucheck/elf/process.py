@@ -15,7 +15,7 @@ from gpucheck.elf.linker import Linker
 from gpucheck.elf.musl import Musl
 from gpucheck.elf.objects import Fatal, Object, Rules, Skip, Step
 from gpucheck.elf.reader import DF_1_NOOPEN, ET_DYN, Elf, ElfError, read_elf
-from gpucheck.elf.resolution import Candidate, Edge, How, Note, Resolution
+from gpucheck.elf.resolution import Candidate, Edge, How, Note, Resolution, there
 from gpucheck.elf.tokens import absolute
 from gpucheck.record import replace
 from gpucheck.system.protocol import System
@@ -128,9 +128,7 @@ class Process:
 
     def odd(self, resolution: Resolution) -> tuple[Candidate, ...]:
         """The files that were passed over although something is there: 32-bit, for another machine, a dangling link, ..."""
-        looked = (self._look_closer(candidate) for candidate in resolution.candidates)
-        normal = ("not there", "no such directory", "the same file")
-        return tuple(candidate for candidate in looked if not candidate.skipped.startswith(normal))
+        return there(tuple(self._look_closer(candidate) for candidate in resolution.candidates))
 
     def would_open(self, name: str, caller: Object | None = None) -> Resolution:
         """What ``dlopen`` would give now; nothing stays loaded."""

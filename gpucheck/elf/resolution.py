@@ -66,6 +66,12 @@ class Resolution:
     what a file opened with dlopen needs cannot be loaded (then ``path`` is that file)."""
 
 
+def there(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Those where something is: a 32-bit file, one for another machine, a dangling link, one that cannot be read, ..."""
+    nothing = ("not there", "no such directory", "the same file")
+    return tuple(candidate for candidate in candidates if not candidate.skipped.startswith(nothing))
+
+
 def considered(resolution: Resolution) -> tuple[str, ...]:
     """One line for each place and file that was passed over, in the order in which the linker got to them."""
     lines: list[str] = []

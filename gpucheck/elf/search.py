@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from gpucheck.elf.linker import Cpu, find_linker, find_native_linker
+from gpucheck.elf.cpu import Cpu
+from gpucheck.elf.linker import find_linker, find_native_linker
 from gpucheck.elf.process import Process
 from gpucheck.elf.reader import ElfError, read_elf
 from gpucheck.elf.resolution import Resolution
@@ -27,11 +28,17 @@ def find(
     system's own dynamic linker is taken, found through its shell. Raises ``ElfError`` when there is no linker, or
     when ``executable`` is no program.
     """
-    cwd = working_directory(system) if cwd is None else cwd
     if executable is None:
-        return Process(system, find_native_linker(system, cpu), env=env, cwd=cwd).dlopen(soname)
-    process = start(system, executable, env=env, cwd=cwd, cpu=cpu)
-    return process.dlopen(soname)
+        return plain_process(system, env=env, cwd=cwd, cpu=cpu).dlopen(soname)
+    return start(system, executable, env=env, cwd=cwd, cpu=cpu).dlopen(soname)
+
+
+def plain_process(
+    system: System, *, env: Mapping[str, str] | None = None, cwd: str | None = None, cpu: Cpu | None = None
+) -> Process:
+    """A process in which nothing is loaded yet, with the system's own dynamic linker. Raises ``ElfError`` without one."""
+    linker = find_native_linker(system, cpu, tunables(system, env))
+    return Process(system, linker, env=env, cwd=working_directory(system) if cwd is None else cwd)
 
 
 def start(
@@ -46,17 +53,20 @@ def start(
 ) -> Process:
     """A process of a program, with everything loaded that it needs; of a library, as ``ld.so --list`` has it.
 
-    ``secure``: None takes it from the file's set-user-ID and set-group-ID bits, as they act for an ordinary user.
-    Raises ``ElfError`` or ``OSError`` for the target itself.
+    ``secure``: None takes it from the file's set-user-ID and set-group-ID bits and its capabilities, as they act for an
+    ordinary user. Raises ``ElfError`` or ``OSError`` for the target itself.
     """
     elf = read_elf(system, target)
     if not elf.dynamic:
         raise ElfError(target, "statically linked: it loads no libraries")
     if secure is None:
-        secure = elf.interpreter is not None and bool(system.status(target).mode & 0o6000)
+        # AT_SECURE of getauxval(3). capabilities(7): file capabilities are an extended attribute.
+        raised = bool(system.status(target).mode & 0o6000) or "security.capability" in system.attributes(target)
+        secure = elf.interpreter is not None and raised
     process = Process(
         system,
-        find_linker(system, elf, cpu),
+        # In secure mode tunables are ignored, but for those that are said to be safe (elf/dl-tunables.list).
+        find_linker(system, elf, cpu, "" if secure else tunables(system, env)),
         env=env,
         cwd=working_directory(system) if cwd is None else cwd,
         secure=secure,
@@ -64,6 +74,11 @@ def start(
     )
     process.start(target, by_linker=elf.interpreter is None)
     return process
+
+
+def tunables(system: System, env: Mapping[str, str] | None) -> str:
+    """GLIBC_TUNABLES of a process."""
+    return (system.env if env is None else env).get("GLIBC_TUNABLES", "")
 
 
 def working_directory(system: System) -> str:

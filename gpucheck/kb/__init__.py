@@ -97,6 +97,8 @@ class Branch(Row):
     """``2028-06``; '' where NVIDIA names none."""
     designation: str = ""
     """``LTS`` long-term support, ``PB`` production branch, ``NFB`` new feature branch, ``legacy``; '' where not known."""
+    without_gpu: int | None = None
+    """What cuInit returns on a machine without a GPU, where that is not CUDA_ERROR_NO_DEVICE (100)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from gpucheck.versions import DriverVersion
 class NodeImage(kb.Row):
     """A node image and its drivers."""
 
+    preset: str
+    """The name that ``gpucheck compat --node`` knows it by."""
     cloud: str
     service: str
     image: str
@@ -27,4 +29,4 @@ class NodeImage(kb.Row):
 @cache
 def node_images() -> tuple[NodeImage, ...]:
     """All node images."""
-    return kb.load("clouds", "node", NodeImage, ["cloud", "service", "image", "gpu", "label"])
+    return kb.load("clouds", "node", NodeImage, ["preset"])

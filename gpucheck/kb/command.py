@@ -10,7 +10,19 @@ from importlib import import_module
 from typing import Any
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, forward, frameworks, packages, toolkits, xids
+from gpucheck.kb import (
+    capabilities,
+    clouds,
+    drivers,
+    forward,
+    frameworks,
+    gpus,
+    kernel_log,
+    packages,
+    pairs,
+    toolkits,
+    xids,
+)
 from gpucheck.record import dataclass, fields
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 
@@ -57,6 +69,7 @@ TABLES = (
     Table("branches", "driver branches: CUDA, end of support", ("branch",), kb.branches),
     Table("families", "the driver from which a CUDA major starts", ("cuda_major",), kb.families),
     Table("toolkits", "CUDA minors: driver branch, PTX ISA", ("cuda",), toolkits.toolkits),
+    Table("unrefusing", "CUDA runtimes that do not refuse an old driver", ("cuda",), drivers.unrefusing),
     Table("releases", "CUDA releases: exact driver, bundled driver", ("version",), toolkits.releases),
     Table(
         "capabilities",
@@ -64,18 +77,15 @@ TABLES = (
         ("capability",),
         capabilities.capabilities,
     ),
+    Table("devices", "compute capabilities by PCI device id", ("first", "last"), capabilities.devices),
+    Table("gpus", "GPUs by name: capability, NVML brand", ("names",), gpus.gpus),
     Table("products", "GPUs that need a newer driver than their kind", ("product",), capabilities.products),
     Table("compat", "cuda-compat packages and their base branches", ("cuda",), forward.packages),
     Table("compat-libraries", "libcuda versions in cuda-compat packages", ("libcuda",), forward.libraries),
     Table("brands", "NVML brands that may use cuda-compat", ("brand",), forward.brands),
     Table("jetsons", "CUDA upgrade packages by JetPack", ("jetpack",), forward.jetsons),
     Table("builds", "builds of frameworks: CUDA, cuDNN, architectures", ("library", "version", "variant"), _builds),
-    Table(
-        "lock-builds",
-        "the CUDA of wheels on PyPI, for lock files",
-        ("library", "version"),
-        _of("project.builds", "rows"),
-    ),
+    Table("pairs", "versions that are known not to work together", ("library", "versions", "other"), pairs.pairs),
     Table("cudnn", "cuDNN support matrices", ("first", "cuda"), frameworks.cudnn),
     Table("sonames", "toolkit libraries that are looked for", ("stem",), kb.sonames),
     Table("wheels", "wheels that ship a library", ("soname", "wheel"), packages.wheels),
@@ -87,7 +97,10 @@ TABLES = (
     Table("nvml-codes", "result codes of NVML", ("code",), kb.nvml_codes),
     Table("xids", "faults that the kernel driver logs", ("xid",), xids.xids),
     Table("xid-actions", "what the words in NVIDIA's Xid catalogue mean", ("action",), xids.actions),
-    Table("nodes", "cloud node images and their drivers", ("service", "image"), clouds.node_images),
+    Table("kernel-log", "what the driver logs of a GPU that it cannot start", ("pattern",), kernel_log.lines),
+    Table("kernel-codes", "status codes in RmInitAdapter failed", ("name",), kernel_log.statuses),
+    Table("generations", "GPUs by PCI device id: drivers, kind of module", ("first",), kernel_log.generations),
+    Table("clouds", "cloud node images and their drivers, by preset", ("preset",), clouds.node_images),
     Table("traced-libraries", "libraries that gpucheck trace reports", ("pattern",), _of("trace.names", "libraries")),
     Table("traced-devices", "files that gpucheck trace reports", ("pattern",), _of("trace.names", "devices")),
     Table("traced-helpers", "programs that GPU libraries start", ("name",), _of("trace.names", "helpers")),

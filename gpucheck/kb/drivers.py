@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from gpucheck import kb
 from gpucheck.kb.judgement import Judgement
 from gpucheck.record import dataclass
 from gpucheck.versions import CudaVersion, DriverVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrefusing(kb.Row):
+    """The runtime of a CUDA version that does not compare the driver's with its own."""
+
+    cuda: CudaVersion
+
+
+@cache
+def unrefusing() -> dict[CudaVersion, Unrefusing]:
+    """Runtimes that do not refuse an old driver, by their version."""
+    return {row.cuda: row for row in kb.load("drivers", "unrefusing", Unrefusing, ["cuda"])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +75,9 @@ def runtime_starts(cuda: CudaVersion, driver: DriverVersion) -> Judgement:
 
     CUDA 11 and newer start from their major's floor on (minor-version compatibility), and on the driver that they were
     released with where that is older (only 11.0). Older ones need a driver that implements them. A runtime refuses a
-    driver of a lower CUDA major, and no other (measured with libcudart 11.8 to 13.5 over libcuda 450 to 555): whether one
-    starts on a driver of its major below the floor cannot be told, NVIDIA does not promise it.
+    driver of a lower CUDA major, and no other (measured with libcudart 11.7 to 13.5 over libcuda 340 to 555: docs/grid.md; for
+    ``unrefusing`` ones it holds of the calls that follow): whether one starts on a driver of its major below the floor cannot be
+    told, NVIDIA does not promise it.
 
     Source: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
     """

@@ -37,6 +37,8 @@ class Brand(kb.Row):
     name: str
     supported: str
     """``yes``, ``no`` (error 804), ``some`` (selected products) or ``unknown``."""
+    word: str = "unknown"
+    """What ``brand=`` in ``NVIDIA_REQUIRE_*`` compares with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

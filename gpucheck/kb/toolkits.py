@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 from gpucheck import kb
-from gpucheck.kb.drivers import implemented_cuda
+from gpucheck.kb.drivers import Implemented, implemented_cuda
 from gpucheck.kb.judgement import Judgement
 from gpucheck.record import dataclass
 from gpucheck.versions import CudaVersion, DriverVersion
@@ -69,20 +69,20 @@ def compiles_ptx(written: CudaVersion, driver: DriverVersion) -> Judgement:
 
     Source: https://docs.nvidia.com/cuda/parallel-thread-execution/index.html#release-notes
     """
-    implemented = implemented_cuda(driver)
+    return knows_ptx(written, implemented_cuda(driver), f"driver {driver}")
+
+
+def knows_ptx(written: CudaVersion, implemented: Implemented, libcuda: str) -> Judgement:
+    """The same for a libcuda of which it is known what it implements. ``libcuda``: what it is called."""
+    because = f"{libcuda} implements CUDA {implemented}, the PTX is of CUDA {written}"
     if implemented.reaches(written):
-        return Judgement(
-            True,
-            f"driver {driver} implements CUDA {implemented}, the PTX is of CUDA {written}",
-            implemented.reference,
-            implemented.extrapolated,
-        )
+        return Judgement(True, because, implemented.reference, implemented.extrapolated)
     mine, theirs = toolkits().get(written), toolkits().get(implemented.at_most) if implemented.at_most else None
     if mine and theirs and mine.ptx and theirs.ptx and mine.ptx <= theirs.ptx and not implemented.extrapolated:
         return Judgement(True, f"CUDA {written} and {implemented} both write PTX {mine.ptx}", mine.reference)
     return Judgement(
         implemented.reaches(written),
-        f"driver {driver} implements CUDA {implemented}, the PTX is of CUDA {written}",
+        because,
         implemented.reference,
         implemented.extrapolated or written not in toolkits(),
     )

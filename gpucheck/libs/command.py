@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from gpucheck import kb
-from gpucheck.elf import ElfError, Process, start
+from gpucheck.elf import ElfError, start
 from gpucheck.elf.closure import Closure, opened_by_rows, summarize
 from gpucheck.elf.dlopens import follow
-from gpucheck.elf.linker import find_native_linker
-from gpucheck.elf.search import working_directory
+from gpucheck.elf.search import plain_process
 from gpucheck.facts import Library, Python
 from gpucheck.libs import text
 from gpucheck.libs.targets import File, Installed, NoTarget, Target, find_target
@@ -94,7 +93,7 @@ def _closure(system: System, target: Target, symbols: bool) -> tuple[Closure, st
         process = start(system, target.path)
         name = target.path
     else:
-        process = Process(system, find_native_linker(system), cwd=working_directory(system))
+        process = plain_process(system)
         process.dlopen(target.soname)
         name = f"{target.soname}, opened by a program of its own"
     followed = follow(process)

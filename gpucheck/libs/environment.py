@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gpucheck.elf import ElfError, Process, Resolution, read_elf
-from gpucheck.elf.linker import find_native_linker
-from gpucheck.elf.search import working_directory
+from gpucheck.elf.search import plain_process
 from gpucheck.facts import Choice, Library, Python
 from gpucheck.libs.interpreter import Interpreter
 from gpucheck.probes.libraries import driver_copies, toolkit
@@ -56,7 +55,7 @@ class Environment:
 
 def look(system: System, environments: Sequence[Python], interpreter: Interpreter) -> Environment:
     """Look for every name. Raises ``ElfError`` when there is no dynamic linker."""
-    plain = Process(system, find_native_linker(system), cwd=working_directory(system))
+    plain = plain_process(system)
     caller = interpreter.ctypes()
     installed = distributions(system, tuple(environments))
     on_disk: dict[str, list[Library]] = {}

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from gpucheck.elf import ElfError, Process, start
-from gpucheck.elf.linker import find_native_linker
 from gpucheck.elf.objects import Object
-from gpucheck.elf.search import working_directory
+from gpucheck.elf.search import plain_process
 from gpucheck.facts import Python
 from gpucheck.record import dataclass
 from gpucheck.system import System
@@ -60,9 +59,7 @@ def start_interpreter(
             continue
         real = system.resolve(candidate) or candidate
         return Interpreter(candidate, process, real.rsplit("/bin/", 1)[0] if "/bin/" in real else "", _version(real))
-    return Interpreter(
-        None, Process(system, find_native_linker(system), env=env, cwd=working_directory(system)), "", ""
-    )
+    return Interpreter(None, plain_process(system, env=env), "", "")
 
 
 def _candidates(system: System, environments: Sequence[Python]) -> Iterator[str]:

@@ -13,12 +13,17 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 question = ""
+#: A driver that counts more GPUs than this answers nonsense: the largest machines have 16, of 7 MIG instances each.
+MOST = 128
+#: Seconds. Questions about a GPU that is already open take milliseconds.
+SLOW = 5.0
 
 
 def say(**line: object) -> None:
@@ -72,7 +77,9 @@ def ask_cuda(task: dict[str, str]) -> None:
     say(fact="cuda", value=number(library, "cuDriverGetVersion"))
     if call(library, "cuInit", 0) != 0:
         return
-    for index in range(number(library, "cuDeviceGetCount") or 0):
+    count = number(library, "cuDeviceGetCount")
+    say(fact="count", value=count)
+    for index in range(min(count or 0, MOST)):
         device = number(library, "cuDeviceGet", index)
         if device is None:
             continue
@@ -98,7 +105,9 @@ def ask_cuda(task: dict[str, str]) -> None:
             },
         )
         context = ctypes.c_void_p()
-        if call(library, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device) == 0:
+        code = call(library, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+        say(fact="context", value={"index": index, "code": code})
+        if code == 0:
             call(library, "cuDevicePrimaryCtxRelease_v2", device)
 
 
@@ -124,12 +133,18 @@ def ask_nvml(task: dict[str, str]) -> None:
 
     def ask(name: str, *arguments: Any) -> Any:
         say(calling=name)
+        began = time.monotonic()
         try:
             value = getattr(pynvml, name)(*arguments)
         except pynvml.NVMLError as error:
             say(call=name, code=error.value)
             return None
+        except UnicodeDecodeError:
+            value = NOISE
         say(call=name, code=0)
+        # Opening a GPU (GetHandleByIndex) initialises it where persistence mode is off: that takes its time.
+        if time.monotonic() - began > SLOW and name.startswith("nvmlDevice") and "Handle" not in name:
+            say(fact="slow", value=name)
         return value.decode(errors="replace") if isinstance(value, bytes) else value
 
     say(calling="nvmlInit_v2")
@@ -141,7 +156,14 @@ def ask_nvml(task: dict[str, str]) -> None:
     say(call="nvmlInit_v2", code=0)
     say(fact="driver", value=ask("nvmlSystemGetDriverVersion"))
     say(fact="cuda", value=ask("nvmlSystemGetCudaDriverVersion_v2"))
-    for index in range(ask("nvmlDeviceGetCount") or 0):
+    confidential = ask("nvmlSystemGetConfComputeState")
+    if confidential is not None and confidential.ccFeature:
+        say(fact="confidential", value=True)
+        ready = ask("nvmlSystemGetConfComputeGpusReadyState")
+        say(fact="ready", value=None if ready is None else bool(ready))
+    count = ask("nvmlDeviceGetCount")
+    say(fact="count", value=count)
+    for index in range(min(count or 0, MOST)):
         device = ask("nvmlDeviceGetHandleByIndex", index)
         if device is None:
             continue
@@ -150,6 +172,10 @@ def ask_nvml(task: dict[str, str]) -> None:
         mig = ask("nvmlDeviceGetMigMode", device)
         processes = ask("nvmlDeviceGetComputeRunningProcesses", device)
         rows = ask("nvmlDeviceGetRemappedRows", device)
+        virtualization = ask("nvmlDeviceGetVirtualizationMode", device)
+        fabric = pynvml.c_nvmlGpuFabricInfo_t()
+        joined = ask("nvmlDeviceGetGpuFabricInfo", device, ctypes.byref(fabric))
+        pci = ask("nvmlDeviceGetPciInfo", device)
         say(
             fact="gpu",
             value={
@@ -166,8 +192,43 @@ def ask_nvml(task: dict[str, str]) -> None:
                 "ecc_errors": ask("nvmlDeviceGetTotalEccErrors", device, 1, 0),
                 "remap_pending": None if rows is None else bool(rows[2]),
                 "remap_failed": None if rows is None else bool(rows[3]),
+                "virtualization": virtualization,
+                "licensed": licensed(ask, device) if virtualization == VGPU else None,
+                "fabric": None if joined is None else fabric.state,
+                "instances": instances(ask, device) if mig and mig[0] else None,
+                "bus": "" if pci is None else address(pci),
             },
         )
+
+
+#: For bytes that are no text.
+NOISE = "\ufffd"
+
+
+def address(pci: Any) -> str:
+    try:
+        return str(pci.busId)
+    except UnicodeDecodeError:
+        return NOISE
+
+
+#: nvmlGpuVirtualizationMode_t in nvml.h: the GPU of a guest that has a part of it.
+VGPU = 2
+
+
+def licensed(ask: Any, device: Any) -> bool | None:
+    """Whether a virtual GPU has one of its licences (nvmlGridLicensableFeature_t.featureState)."""
+    found = ask("nvmlDeviceGetGridLicensableFeatures", device)
+    if found is None or not found.isGridLicenseSupported:
+        return None
+    features = found.gridLicensableFeatures[: found.licensableFeaturesCount]
+    return any(feature.featureState for feature in features)
+
+
+def instances(ask: Any, device: Any) -> int:
+    """How many MIG compute instances a GPU has: the slots up to the maximum that hold one."""
+    most = ask("nvmlDeviceGetMaxMigDeviceCount", device) or 0
+    return sum(ask("nvmlDeviceGetMigDeviceHandleByIndex", device, slot) is not None for slot in range(min(most, MOST)))
 
 
 TASKS = {"cuda": ask_cuda, "cudart": ask_cudart, "nvml": ask_nvml}

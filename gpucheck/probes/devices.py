@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 
 from gpucheck.facts import DeviceNode, Seen, Unseen, Why
@@ -30,7 +29,7 @@ def nodes(system: System) -> Seen[tuple[DeviceNode, ...]] | Unseen:
 
 
 def node(system: System, path: str) -> DeviceNode:
-    """One node; opening it read-write is what the driver's libraries do."""
+    """One node; opening it for reading and writing is what the driver's libraries do."""
     try:
         status = system.status(path)
     except OSError as error:
@@ -42,14 +41,5 @@ def node(system: System, path: str) -> DeviceNode:
         status.uid,
         status.gid,
         status.device,
-        try_open(path) if system.live and status.kind == "char" else "?",
+        system.open_error(path) if status.kind == "char" else "?",
     )
-
-
-def try_open(path: str) -> str:
-    """'' when the node opens, else the errno's name."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, "EIO")
-    return ""

@@ -126,7 +126,15 @@ def cuda(interview: Interview) -> Seen[Cuda] | Unseen:
     library = answer.fact("library")
     if not isinstance(library, str):
         return _not_loaded(answer, "libcuda.so.1")
-    found = Cuda(library, _telling(answer.calls), answer.version("cuda"), _gpus(answer), answer.trouble)
+    count = answer.fact("count")
+    found = Cuda(
+        library,
+        _telling(answer.calls),
+        answer.version("cuda"),
+        _gpus(answer),
+        answer.trouble,
+        count if isinstance(count, int) else None,
+    )
     return Seen(found, f"calls to {library} in a child process")
 
 
@@ -136,20 +144,32 @@ def nvml(interview: Interview) -> Seen[Nvml] | Unseen:
     library = answer.fact("library")
     if not isinstance(library, str):
         return _not_loaded(answer, "libnvidia-ml.so.1")
-    driver = answer.fact("driver")
+    driver, count = answer.fact("driver"), answer.fact("count")
+    confidential, ready = answer.fact("confidential"), answer.fact("ready")
+    told = [
+        call
+        for call in answer.calls
+        if call.name == "nvmlInit_v2" or call.code in BROKEN or (call.code and call.name in OPENING)
+    ]
     found = Nvml(
         library,
-        tuple(call for call in answer.calls if call.name == "nvmlInit_v2" or call.code in BROKEN),
+        tuple(dict.fromkeys(told)),
         DriverVersion.parse(driver) if isinstance(driver, str) else None,
         answer.version("cuda"),
         _gpus(answer),
         answer.trouble,
+        count if isinstance(count, int) else None,
+        tuple(dict.fromkeys(str(value) for name, value in answer.facts if name == "slow")),
+        confidential if isinstance(confidential, bool) else None,
+        ready if isinstance(ready, bool) else None,
     )
     return Seen(found, f"calls to {library} in a child process")
 
 
-#: NVML_ERROR_GPU_IS_LOST and NVML_ERROR_RESET_REQUIRED in nvml.h: kept, whichever call they came from.
-BROKEN = (15, 16)
+#: NVML_ERROR_CORRUPTED_INFOROM, NVML_ERROR_GPU_IS_LOST and NVML_ERROR_RESET_REQUIRED in nvml.h: kept, whichever call they
+#: came from. Of calls without which a GPU cannot be asked at all, every failure is.
+BROKEN = (14, 15, 16)
+OPENING = ("nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex")
 
 
 def runtime(library: Library, interview: Interview, from_file: CudaVersion | None) -> Runtime:
@@ -190,12 +210,24 @@ def _telling(calls: tuple[Call, ...]) -> tuple[Call, ...]:
 
 
 def _gpus(answer: Answer) -> tuple[Gpu, ...]:
+    contexts = {
+        value["index"]: value.get("code")
+        for name, value in answer.facts
+        if name == "context" and isinstance(value, dict) and isinstance(value.get("index"), int)
+    }
     return tuple(
-        found for name, value in answer.facts if name == "gpu" and isinstance(value, dict) and (found := _gpu(value))
+        _gpu({**value, "context": contexts.get(value.get("index"))})
+        for name, value in answer.facts
+        if name == "gpu" and isinstance(value, dict)
     )
 
 
-def _gpu(said: dict[str, object]) -> Gpu | None:
+def _legible(text: object) -> str:
+    """What a driver gave as a text, for a line of output: characters that are none become U+FFFD, and there is an end."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(text)[:96])
+
+
+def _gpu(said: dict[str, object]) -> Gpu:
     def whole(name: str) -> int | None:
         value = said.get(name)
         return value if isinstance(value, int) else None
@@ -207,8 +239,8 @@ def _gpu(said: dict[str, object]) -> Gpu | None:
     capability = said.get("capability")
     return Gpu(
         whole("index") or 0,
-        str(said.get("name", "")),
-        str(said.get("uuid", "")),
+        _legible(said.get("name", "")),
+        _legible(said.get("uuid", "")),
         ComputeCapability.parse(capability) if isinstance(capability, str) else None,
         whole("memory"),
         whole("brand"),
@@ -218,4 +250,10 @@ def _gpu(said: dict[str, object]) -> Gpu | None:
         whole("ecc_errors"),
         truth("remap_pending"),
         truth("remap_failed"),
+        whole("context"),
+        whole("instances"),
+        whole("fabric"),
+        whole("virtualization"),
+        truth("licensed"),
+        _legible(said.get("bus", "")),
     )

@@ -9,11 +9,12 @@ from gpucheck.system import System
 #: By name or beginning. Others are not recorded: a snapshot is passed on, and secrets live in environments.
 BEGINNINGS: Final = (
     "CUDA_", "CUDNN_", "CUPY_", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "JAX_", "NCCL_", "NUMBA_", "NVBLAS_", "NVIDIA_",
-    "PYTORCH_", "ROCR_VISIBLE_DEVICES", "SLURM_GPUS", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "TF_", "TORCH_CUDA_", "TRITON_", "XLA_",
+    "NVIDA_", "PYTORCH_", "ROCR_VISIBLE_DEVICES", "SLURM_GPUS", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "TF_", "TORCH_CUDA_", "TRITON_",
+    "XLA_",
 )  # fmt: skip
 NAMES: Final = (
-    "CUDA", "CONDA_PREFIX", "KUBERNETES_SERVICE_HOST", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "NODE_NAME", "PYTHONPATH",
-    "VIRTUAL_ENV",
+    "CUDA", "CONDA_PREFIX", "KUBERNETES_SERVICE_HOST", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "NODE_NAME", "PBS_JOBID",
+    "PYTHONPATH", "SLURM_JOB_ID", "VIRTUAL_ENV",
 )  # fmt: skip
 #: Words in the names of variables that hold a secret in spite of their beginning.
 SECRETS: Final = ("TOKEN", "SECRET", "PASSWORD", "APIKEY", "API_KEY", "CREDENTIAL")
@@ -24,5 +25,6 @@ def environment(system: System) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, value)
         for name, value in sorted(system.env.items())
-        if (name in NAMES or name.startswith(BEGINNINGS)) and not any(word in name.upper() for word in SECRETS)
+        if (name in NAMES or name.startswith(BEGINNINGS) or name.upper().endswith("_VISIBLE_DEVICES"))
+        and not any(word in name.upper() for word in SECRETS)
     )

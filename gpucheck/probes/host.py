@@ -1,12 +1,11 @@
-"""Where this is: distribution, libc, kernel, container, Kubernetes, Windows or Jetson below."""
+"""Where this is: distribution, libc, kernel, container, Windows or Jetson below."""
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
-from gpucheck.facts import Container, Distribution, Host, Kubernetes, Libc, Seen, Unseen, Why
+from gpucheck.facts import Container, Distribution, Host, Libc, Seen, Unseen, Why
 from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
 from gpucheck.system import System
 
@@ -22,16 +21,16 @@ def host(system: System) -> Host:
         libc(system),
         isinstance(kernel, Seen) and "microsoft" in kernel.value.lower(),
         tegra(system),
-        os.geteuid() if system.live else None,
-        tuple(sorted({os.getegid(), *os.getgroups()})) if system.live else (),
+        system.identity.uid if system.identity else None,
+        system.identity.groups if system.identity else (),
         secure_boot(system),
     )
 
 
 def architecture(system: System) -> str:
     """As ``uname -m`` would say inside: a root's own dynamic linker tells it."""
-    if system.live:
-        return os.uname().machine
+    if system.identity:
+        return system.identity.machine
     for pattern, name in (
         ("/lib64/ld-linux-x86-64.so.2", "x86_64"),
         ("/lib/ld-linux-aarch64.so.1", "aarch64"),
@@ -68,8 +67,8 @@ def libc(system: System) -> Seen[Libc] | Unseen:
         tried.append(pattern)
         for path in system.glob(pattern):
             version = ""
-            if system.live and (said := os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc "):
-                version = said.removeprefix("glibc ")
+            if system.identity and system.identity.glibc:
+                version = system.identity.glibc
             elif match := re.search(r"libc-(\d+\.\d+)\.so", system.resolve(path) or ""):
                 version = match[1]
             else:
@@ -86,13 +85,17 @@ def libc(system: System) -> Seen[Libc] | Unseen:
 
 
 def tegra(system: System) -> Seen[str] | Unseen:
-    """The first line of /etc/nv_tegra_release: ``# R35 (release), REVISION: 3.1, ...``."""
+    """The first line of /etc/nv_tegra_release: ``# R35 (release), REVISION: 3.1, ...``; in a container, the machine's model.
+
+    The device tree shows through /proc: ``nvidia,p3737-0000+p3701-0005``, ``nvidia,tegra234`` and nulls between them.
+    """
     found = read_text(system, "/etc/nv_tegra_release")
-    return (
-        Seen(found.value.splitlines()[0].lstrip("# ") if found.value else "", found.source)
-        if isinstance(found, Seen)
-        else found
-    )
+    if isinstance(found, Seen):
+        return Seen(found.value.splitlines()[0].lstrip("# ") if found.value else "", found.source)
+    tree = read_text(system, "/proc/device-tree/compatible", 4096)
+    if isinstance(tree, Seen) and "nvidia,tegra" in tree.value:
+        return Seen(tree.value.strip("\0").split("\0")[-1], tree.source)
+    return found
 
 
 def secure_boot(system: System) -> Seen[bool] | Unseen:
@@ -110,6 +113,16 @@ def container(system: System) -> Seen[Container] | Unseen:
     """Whether this is a container, by the marks that engines leave."""
     if not system.live:
         return Unseen(Why.NOT_APPLICABLE, (), "a root file system is not running")
+    version = read_text(system, "/proc/version", 4096)
+    # The kernel that gVisor plays for its sandboxes has this date, whatever its version.
+    # Source: https://github.com/google/gvisor/blob/master/pkg/sentry/kernel/version.go
+    if isinstance(version, Seen) and (
+        "Sun Jan 10 15:06:54 PST 2016" in version.value or "gvisor" in version.value.lower()
+    ):
+        return Seen(Container("gvisor", f"/proc/version: {version.value.strip()[:80]}"), "/proc/version")
+    command = read_text(system, "/proc/cmdline", 1 << 14)
+    if isinstance(command, Seen) and "systemd.unit=kata-containers.target" in command.value:
+        return Seen(Container("kata", "systemd.unit=kata-containers.target in /proc/cmdline"), "/proc/cmdline")
     if system.env.get("KUBERNETES_SERVICE_HOST"):
         return Seen(Container("kubernetes", "KUBERNETES_SERVICE_HOST is set"), "environment")
     for path, kind in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"), ("/.singularity.d", "singularity")):
@@ -123,16 +136,6 @@ def container(system: System) -> Seen[Container] | Unseen:
             if f"/{word}" in cgroup.value:
                 return Seen(Container(word, f"/{word} in /proc/1/cgroup"), cgroup.source)
     return Unseen(Why.ABSENT, ("/.dockerenv", "/run/.containerenv", "/proc/1/cgroup", "environment"))
-
-
-def kubernetes(system: System) -> Seen[Kubernetes] | Unseen:
-    """What a pod knows of its cluster: the service environment and the ServiceAccount files."""
-    namespace = read_text(system, "/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-    in_pod = "KUBERNETES_SERVICE_HOST" in system.env
-    if not in_pod and not isinstance(namespace, Seen):
-        return Unseen(Why.ABSENT, ("KUBERNETES_SERVICE_HOST", "/var/run/secrets/kubernetes.io/serviceaccount"))
-    name = namespace.value.strip() if isinstance(namespace, Seen) else ""
-    return Seen(Kubernetes(in_pod, system.env.get("NODE_NAME", ""), name), "environment")
 
 
 UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

@@ -1,14 +1,12 @@
-"""The kernel's side of the driver: modules loaded and on disk, their version and parameters, the kernel log."""
+"""The kernel's side of the driver: modules that are loaded, their version and parameters, the kernel log."""
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
-from gpucheck.elf import ElfError, read_elf
-from gpucheck.elf.sections import read_sections
-from gpucheck.facts import Kernel, KernelDriver, KernelMessage, ModuleFile, Seen, Unseen, Why
+from gpucheck.facts import Kernel, KernelDriver, KernelMessage, Seen, Unseen, Why
+from gpucheck.probes import modules
 from gpucheck.probes.text import NO_KERNEL, read_text, sees_kernel
 from gpucheck.system import System
 from gpucheck.versions import DriverVersion
@@ -29,15 +27,22 @@ PARAMETERS: Final = ("nvidia_uvm/uvm_disable_hmm",)
 
 def kernel(system: System) -> Kernel:
     """Never fails: what cannot be seen is Unseen."""
+    files = modules.files(system)
     if not sees_kernel(system):
-        return Kernel(NO_KERNEL, NO_KERNEL, module_files(system), NO_KERNEL, NO_KERNEL, NO_KERNEL)
+        return Kernel(NO_KERNEL, NO_KERNEL, files, NO_KERNEL, NO_KERNEL, NO_KERNEL)
+    release = read_text(system, "/proc/sys/kernel/osrelease")
     return Kernel(
         loaded(system),
         driver(system),
-        module_files(system),
+        files,
         parameters(system),
         majors(system),
         messages(system),
+        modules.dkms(system, release.value.strip() if isinstance(release, Seen) else ""),
+        modules.bans(system),
+        modules.firmware(system),
+        suspends(system),
+        enforcement(system),
     )
 
 
@@ -77,61 +82,6 @@ def driver(system: System) -> Seen[KernelDriver] | Unseen:
     return Unseen(text.why, (*text.tried, "/sys/module/nvidia/version"), text.detail)
 
 
-def module_files(system: System) -> Seen[tuple[ModuleFile, ...]] | Unseen:
-    """nvidia.ko in the module tree of any kernel."""
-    found: dict[str, ModuleFile] = {}
-    trees = system.glob("/lib/modules/*") or system.glob("/usr/lib/modules/*")
-    for tree in trees:
-        for path in (path for place in MODULE_FOLDERS for path in system.glob(f"{tree}/{place}/nvidia*.ko*")):
-            name = path.rsplit("/", 1)[-1].split(".ko")[0]
-            real = system.resolve(path) or path
-            if name in ("nvidia", "nvidia-current") and real not in found:
-                version, signer = read_module(system, real)
-                found[real] = ModuleFile(tree.rsplit("/", 1)[-1], path, version, signer)
-    if not trees:
-        return Unseen(Why.ABSENT, ("/lib/modules",), "no module tree")
-    return Seen(tuple(sorted(found.values(), key=lambda file: file.path)), "/lib/modules")
-
-
-#: Where DKMS, the .run installer, kmods of RPM distributions and prebuilt packages put the module below a kernel's tree.
-MODULE_FOLDERS: Final = (
-    "updates/dkms",
-    "updates",
-    "extra",
-    "extra/nvidia",
-    "weak-updates/nvidia",
-    "kernel/drivers/video",
-    "kernel/drivers/video/nvidia",
-    "kernel/nvidia*",
-    "misc",
-    "video",
-    "nvidia/current",
-)
-
-
-#: What the kernel build appends to a signed module; kernel, Documentation/admin-guide/module-signing.rst.
-SIGNATURE: Final = b"~Module signature appended~\n"
-
-
-def read_module(system: System, path: str) -> tuple[str, str]:
-    """(version, signer) of a module: its .modinfo section and the end of the file; '' where they do not tell.
-
-    The signer's name is inside a PKCS#7 message; that there is one is what matters. A compressed module (.xz, .zst) is
-    not unpacked: that takes seconds, and its package tells the version.
-    """
-    if not path.endswith(".ko"):
-        return "", "unknown"
-    try:
-        elf = read_elf(system, path)
-        (place,) = [section for section in read_sections(system, elf) if section.name == ".modinfo"]
-        strings = system.read(path, min(place.size, 1 << 20), place.offset).split(b"\0")
-        tail = system.read(path, len(SIGNATURE), system.status(path).size - len(SIGNATURE))
-    except (ElfError, OSError, ValueError):
-        return "", "unknown"
-    version = next((text[8:].decode(errors="replace") for text in strings if text.startswith(b"version=")), "")
-    return version, "signed" if tail == SIGNATURE else ""
-
-
 def parameters(system: System) -> Seen[tuple[tuple[str, str], ...]] | Unseen:
     """Module parameters from sysfs, and the nvidia module's own from /proc/driver/nvidia/params (``Name: value`` lines)."""
     found = []
@@ -148,6 +98,30 @@ def parameters(system: System) -> Seen[tuple[tuple[str, str], ...]] | Unseen:
     return Seen(tuple(sorted(found)), "/proc/driver/nvidia/params")
 
 
+def suspends(system: System) -> Seen[int] | Unseen:
+    """Completed suspends since the machine was started (kernel, Documentation/ABI/testing/sysfs-power, from 5.4 on)."""
+    text = read_text(system, "/sys/power/suspend_stats/success", 64)
+    if isinstance(text, Unseen):
+        return text
+    if not text.value.strip().isdigit():
+        return Unseen(Why.UNREADABLE, (text.source,), f"no number: {text.value!r:.40}")
+    return Seen(int(text.value), text.source)
+
+
+def enforcement(system: System) -> Seen[str] | Unseen:
+    """Whether the kernel refuses unsigned modules without Secure Boot: kernel_lockdown(7), or module.sig_enforce.
+
+    The chosen level of lockdown is in brackets: ``none [integrity] confidentiality``.
+    """
+    lockdown = read_text(system, "/sys/kernel/security/lockdown", 256)
+    if isinstance(lockdown, Seen) and (level := re.search(r"\[(integrity|confidentiality)\]", lockdown.value)):
+        return Seen(f"lockdown: {level[1]}", lockdown.source)
+    forced = read_text(system, "/sys/module/module/parameters/sig_enforce", 16)
+    if isinstance(forced, Seen):
+        return Seen("sig_enforce = Y" if forced.value.strip() == "Y" else "", forced.source)
+    return forced if isinstance(lockdown, Unseen) else Seen("", lockdown.source)
+
+
 def majors(system: System) -> Seen[tuple[str, ...]] | Unseen:
     """The character drivers that are registered: ``195 nvidia`` lines of /proc/devices."""
     text = read_text(system, "/proc/devices")
@@ -157,7 +131,10 @@ def majors(system: System) -> Seen[tuple[str, ...]] | Unseen:
 
 
 #: Lines by the NVIDIA modules, nouveau's probe and the loader's refusals of a module.
-_TELLING = ("nvrm", "nvidia", "nouveau", "loading of unsigned module", "module verification failed")
+_TELLING = (
+    "nvrm", "nvidia", "nouveau", "loading of unsigned module", "module verification failed", "module with unavailable key",
+    "key was rejected",
+)  # fmt: skip
 
 
 def parse_messages(text: str) -> tuple[KernelMessage, ...]:
@@ -165,10 +142,12 @@ def parse_messages(text: str) -> tuple[KernelMessage, ...]:
     whole = text.lower()
     if not any(word in whole for word in _TELLING):
         return ()
-    lines = [line for line in text.splitlines() if any(word in line.lower() for word in _TELLING)][-200:]
+    # A record of /dev/kmsg holds the line breaks of its message as \\x0a.
+    whole = text.replace("\\x0a", "\n")
+    lines = [line for line in whole.splitlines() if any(word in line.lower() for word in _TELLING)][-200:]
     found = []
     for line in lines:
-        body = re.sub(r"^(<\d+>)?(\d+,\d+,\d+,[^;]*;)?\s*(\[\s*[\d.]+\]\s*)?", "", line)
+        body = re.sub(r"^(<\d+>)?(\d+,\d+,\d+,[^;]*;)?\s*(\[\s*[\d.]+\]\s*)?", "", line).rstrip()
         xid = re.search(r"NVRM: Xid \([^)]*\): (\d+)", body)
         found.append(KernelMessage(body, int(xid[1]) if xid else None))
     return tuple(found)
@@ -181,28 +160,8 @@ def messages(system: System) -> Seen[tuple[KernelMessage, ...]] | Unseen:
             return Seen(parse_messages(text.value), path)
     if not system.live:
         return Unseen(Why.ABSENT, ("/var/log/dmesg", "/var/log/kern.log"))
-    return ring_buffer()
-
-
-def ring_buffer() -> Seen[tuple[KernelMessage, ...]] | Unseen:
-    """/dev/kmsg gives one record a read and EAGAIN at the end (kernel, Documentation/ABI/testing/dev-kmsg)."""
     try:
-        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # A record may go on with lines of key=value pairs, which begin with a space.
+        return Seen(parse_messages(system.kernel_log()), "/dev/kmsg")
     except OSError as error:
         return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
-    lines = []
-    try:
-        for _ in range(1 << 16):
-            try:
-                lines.append(os.read(fd, 8192))
-            except BlockingIOError:
-                break
-            except BrokenPipeError:
-                continue
-    except OSError as error:
-        return Unseen(Why.UNREADABLE, ("/dev/kmsg",), f"the kernel log is not readable here: {error.strerror}")
-    finally:
-        os.close(fd)
-    # A record may go on with lines of key=value pairs, which begin with a space.
-    text = b"".join(lines).decode(errors="replace")
-    return Seen(parse_messages(text), "/dev/kmsg")

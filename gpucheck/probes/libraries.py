@@ -8,7 +8,7 @@ from typing import Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError, find, read_elf
-from gpucheck.elf.resolution import considered
+from gpucheck.elf.resolution import considered, there
 from gpucheck.elf.sections import read_forward_compatibility
 from gpucheck.facts import Choice, Compat, Distributed, Library, Python
 from gpucheck.system import System
@@ -24,7 +24,8 @@ def choice(system: System, soname: str) -> Choice:
         found = find(system, soname)
     except (ElfError, OSError) as error:
         return Choice(soname, None, "unknown", (str(error),))
-    return Choice(soname, found.path, found.how, considered(found))
+    skipped = tuple((candidate.path, candidate.skipped) for candidate in there(found.candidates))
+    return Choice(soname, found.path, found.how, considered(found), skipped, found.fatal or "")
 
 
 def folders(system: System, variable: str) -> tuple[str, ...]:
@@ -71,7 +72,34 @@ def driver_library(system: System, soname: str, path: str, real: str, kind: str)
             kind = "wsl"
         elif "/tegra/" in real:
             kind = "tegra"
-    return Library(soname, path, real, kind, version[1] if version else "", "", size)
+    return Library(soname, path, real, kind, version[1] if version else "", "", size, machine(system, real))
+
+
+#: e_machine in elf(5), as ``uname -m`` spells it.
+MACHINES: Final = {3: "i686", 21: "ppc64le", 40: "armv7l", 62: "x86_64", 183: "aarch64"}
+
+
+def machine(system: System, path: str) -> str:
+    """For which processor a library is, from its header; '' where it does not tell."""
+    try:
+        header = system.read(path, 20)
+    except OSError:
+        return ""
+    return MACHINES.get(int.from_bytes(header[18:20], "little"), "") if header[:4] == b"\x7fELF" else ""
+
+
+def broken_links(system: System) -> tuple[str, ...]:
+    """Names of driver libraries, in the folders of the platforms, whose link leads to nothing: ``PATH -> TARGET``."""
+    found = []
+    for folder in dict.fromkeys(folder for row in kb.driver_places() for folder in system.glob(row.pattern)):
+        for path in (f"{folder}/libcuda.so.1", f"{folder}/libnvidia-ml.so.1"):
+            try:
+                target = system.link(path)
+            except OSError:
+                continue
+            if system.resolve(path) is None:
+                found.append(f"{path} -> {target}")
+    return tuple(found)
 
 
 def is_elf(system: System, path: str) -> bool:

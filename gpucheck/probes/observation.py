@@ -32,7 +32,22 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         interview.ask("cuda", "libcuda.so.1")
         interview.ask("nvml", "libnvidia-ml.so.1")
     # While the driver answers, the rest of the program is loaded.
-    from gpucheck.probes import environment, hardware, host, kernel, libraries, python, runtime
+    from gpucheck.probes import (
+        environment,
+        extensions,
+        hardware,
+        host,
+        kernel,
+        kubernetes,
+        libraries,
+        loads,
+        packages,
+        python,
+        runtime,
+        services,
+        system_packages,
+        tools,
+    )
 
     environments = python.pythons(system, interpreter)
     installed = python.distributions(system, environments)
@@ -41,13 +56,18 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     if interview:
         for copy in copies:
             interview.ask("cudart", copy.path)
+    where = host.host(system)
+    database = system_packages.system_packages(system)
     libcuda = libraries.choice(system, "libcuda.so.1")
     libcuda_copies = libraries.driver_copies(system, "libcuda.so.1", libcuda)
     nvml_copies = libraries.driver_copies(system, "libnvidia-ml.so.1", libraries.choice(system, "libnvidia-ml.so.1"))
+    frameworks = python.frameworks(system, installed)
+    together = packages.packages(system, environments, installed, where)
+    cached = tools.cached(system)
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
-        host=host.host(system),
+        host=where,
         pci=hardware.pci(system),
         kernel=kernel.kernel(system),
         nodes=nodes,
@@ -57,13 +77,27 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         compat=libraries.compat(system, libcuda_copies),
         libraries=toolkit,
         pythons=environments,
-        frameworks=python.frameworks(system, installed),
+        frameworks=frameworks,
         distributions=python.telling(installed),
         environment=environment.environment(system),
         container=host.container(system),
-        runtime=runtime.runtime(system),
-        kubernetes=host.kubernetes(system),
+        runtime=runtime.runtime(system, database),
+        kubernetes=kubernetes.kubernetes(system),
         shared_memory=host.shared_memory(system),
+        system_packages=database,
+        services=services.services(system),
+        mps=services.mps(system),
+        modprobe=services.modprobe(system),
+        toolkit_homes=services.toolkit_homes(system),
+        broken_links=libraries.broken_links(system),
+        # Only there is it known to be missing while libcuda.so.1 is found.
+        libcuda_unversioned=libraries.choice(system, "libcuda.so") if where.wsl else None,
+        packages=together,
+        loads=loads.loads(system, environments, frameworks, toolkit, together),
+        extensions=extensions.extensions(system, environments, installed, toolkit),
+        tools=tools.tools(system, environments, installed, cached),
+        cached=cached,
+        preloads=loads.preloads(system),
         **answers(interview, silent, copies),
     )
 

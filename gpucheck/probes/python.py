@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gpucheck.elf import ElfError, read_elf
+from gpucheck.elf import Elf, ElfError, read_elf
 from gpucheck.elf.sections import read_sections
 from gpucheck.facts import Distributed, Framework, Python, Seen
 from gpucheck.probes.text import read_text
@@ -110,8 +110,10 @@ def canonical(name: str) -> str:
 
 #: Distributions that tell something about GPUs; only these go into a snapshot.
 TELLING: Final = (
-    r"nvidia-.*|cuda-.*|torch.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm|numba.*|numpy"
-    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|rmm.*|keras|flash-attn|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"nvidia-.*|cuda-.*|torch.*|pytorch-.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm.*|numba.*|numpy"
+    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|cugraph.*|rmm.*|keras|flash-attn.*|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"|ctranslate2|faiss.*|llama-cpp-python|transformer-engine.*|opencv-.*|mamba-ssm|causal-conv1d|auto-gptq|apex|dgl.*|pycuda|mxnet.*"
+    r"|pyg-lib|detectron2|mmcv.*|sgl-kernel|sglang|flashinfer.*|natten|spconv.*|pytorch3d|fbgemm-gpu.*|gsplat|warp-lang"
 )
 
 
@@ -253,6 +255,44 @@ def cupy(system: System, dist: Distributed, beside: dict[str, str]) -> Framework
     )
 
 
+#: The library that tells how a distribution was built, as a pattern below its location.
+LIBRARIES: Final = {
+    "ctranslate2": "ctranslate2.libs/libctranslate2*.so*",
+    "lightgbm": "lightgbm/lib*/lib_lightgbm.so",
+    "llama-cpp-python": "llama_cpp/lib/libggml-cuda.so",
+    "paddlepaddle": "paddle/*/libpaddle.so",
+    "paddlepaddle-gpu": "paddle/*/libpaddle.so",
+}
+
+
+def compiled(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
+    """Device code in the library, or CUDA's libraries among those that it needs; LightGBM also reaches a GPU through OpenCL."""
+    found = system.glob(f"{dist.location}/{LIBRARIES[dist.name]}")
+    if not found:
+        # The part for GPUs is a library of its own here.
+        gpu = False if dist.name == "llama-cpp-python" and system.glob(f"{dist.location}/llama_cpp/lib/*.so") else None
+        return Framework(dist.name, dist.version, dist.location, gpu, None, None, (), f"{dist.location}/{LIBRARIES[dist.name]}")  # fmt: skip
+    try:
+        elf = read_elf(system, found[0])
+        sections = {section.name: section for section in read_sections(system, elf)}
+        cuda = next(
+            (match[1] for name in elf.needed if (match := re.match(r"lib(?:cudart|cublas)\.so\.(\d+)", name))), ""
+        )
+        gpu = bool(cuda) or ".nv_fatbin" in sections or (dist.name == "lightgbm" and _reaches_opencl(system, elf))
+    except (ElfError, OSError):
+        return Framework(dist.name, dist.version, dist.location, None, None, None, (), found[0])
+    return Framework(dist.name, dist.version, dist.location, gpu, None, int(cuda) if cuda else None, (), found[0])
+
+
+def _reaches_opencl(system: System, elf: Elf) -> bool:
+    """Built with USE_GPU: it needs OpenCL, or has it in itself, which the names of its symbols tell."""
+    if any(name.startswith("libOpenCL") for name in elf.needed):
+        return True
+    from gpucheck.elf.symbols import read_symbols
+
+    return any(b"opencl_error" in name for name in read_symbols(system, elf).names)
+
+
 READERS: Final[dict[str, Reader]] = {
     "torch": torch,
     "tensorflow": tensorflow,
@@ -265,4 +305,6 @@ READERS: Final[dict[str, Reader]] = {
     "cupy-cuda11x": cupy,
     "cupy-cuda12x": cupy,
     "cupy-cuda13x": cupy,
+    "xgboost-cu12": xgboost,
+    **dict.fromkeys(LIBRARIES, compiled),
 }

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Final
 
-from gpucheck.facts import ContainerRuntime, Seen, Unseen, Why
+from gpucheck.facts import ContainerRuntime, Seen, SystemPackage, Unseen, Why
 from gpucheck.probes.text import read_text
 from gpucheck.system import System
 
@@ -27,7 +27,22 @@ ENGINES: Final = (
 )
 
 
-def runtime(system: System) -> Seen[ContainerRuntime] | Unseen:
+#: Settings of the engines that Kubernetes talks to; k3s, RKE2 and MicroK8s keep containerd's in places of their own.
+SETTINGS: Final = (
+    "/etc/containerd/config.toml",
+    "/etc/containerd/conf.d/*.toml",
+    "/etc/containerd/config.d/*.toml",
+    "/etc/crio/crio.conf",
+    "/etc/crio/crio.conf.d/*",
+    "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+    "/var/snap/microk8s/current/args/containerd.toml",
+)
+HOOK: Final = ("/usr/bin/nvidia-container-runtime-hook", "/usr/bin/nvidia-container-toolkit")
+REFRESH: Final = ("/etc/systemd/system/nvidia-cdi-refresh.service", "/usr/lib/systemd/system/nvidia-cdi-refresh.service", "/lib/systemd/system/nvidia-cdi-refresh.service")  # fmt: skip
+
+
+def runtime(system: System, packages: Seen[tuple[SystemPackage, ...]] | Unseen) -> Seen[ContainerRuntime] | Unseen:
     """ABSENT where neither a container engine nor the toolkit is installed."""
     toolkit = next((path for path in TOOLKIT if system.resolve(path)), "")
     engines = tuple(dict.fromkeys(name for path, name in ENGINES if system.resolve(path)))
@@ -38,18 +53,79 @@ def runtime(system: System) -> Seen[ContainerRuntime] | Unseen:
     if isinstance(config, Seen):
         match = re.search(r"^\s*no-cgroups\s*=\s*(true|false)", config.value, re.MULTILINE)
         no_cgroups = match[1] == "true" if match else False
-    cdi = system.glob("/etc/cdi/*") + system.glob("/var/run/cdi/*")
+    # /var/run is a link to /run on most systems.
+    cdi = {
+        system.resolve(path): path
+        for folder in ("/run/cdi", "/var/run/cdi", "/etc/cdi")
+        for path in system.glob(f"{folder}/*")
+        if re.search(r"\.(ya?ml|json)$", path)
+    }
+    installed = {found.name: found.version for found in packages.value} if isinstance(packages, Seen) else {}
+    library = next(
+        iter(
+            glob_all(system, "/usr/lib/*-linux-gnu/libnvidia-container.so.1.*", "/usr/lib64/libnvidia-container.so.1.*")
+        ),
+        "",
+    )
+    handlers, settings = read_handlers(system)
     return Seen(
         ContainerRuntime(
             toolkit,
-            package_version(system, "nvidia-container-toolkit") if toolkit else "",
+            installed.get("nvidia-container-toolkit", "") if toolkit else "",
             engines,
             docker_runtimes(system),
-            tuple(path for path in cdi if re.search(r"\.(ya?ml|json)$", path)),
+            tuple(sorted(cdi.values())),
             no_cgroups,
+            drivers_in_specifications(system, tuple(sorted(cdi.values()))),
+            any(system.resolve(path) for path in REFRESH),
+            next((path for path in HOOK if system.resolve(path)), ""),
+            handlers,
+            settings,
+            library.rpartition(".so.")[2] or installed.get("libnvidia-container1", "").split("-")[0],
+            cgroups(system),
         ),
         toolkit or engines[0],
     )
+
+
+def glob_all(system: System, *patterns: str) -> tuple[str, ...]:
+    """Paths that match any of the patterns, in their order."""
+    return tuple(path for pattern in patterns for path in system.glob(pattern))
+
+
+def drivers_in_specifications(system: System, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Driver versions in the file names of libcuda that CDI specifications of NVIDIA's mount: ``libcuda.so.580.95.05``.
+
+    Source: https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md (containerEdits.mounts.hostPath)
+    """
+    found: set[str] = set()
+    for path in paths:
+        text = read_text(system, path, 4 << 20)
+        if isinstance(text, Seen) and "nvidia.com/" in text.value:
+            found.update(re.findall(r"/libcuda\.so\.(\d{3}\.\d+(?:\.\d+)?)\b", text.value))
+    return tuple(sorted(found))
+
+
+def read_handlers(system: System) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(runtimes, files): containerd writes ``[plugins."io.containerd...".containerd.runtimes.nvidia]``, CRI-O
+    ``[crio.runtime.runtimes.nvidia]``."""
+    names: set[str] = set()
+    files = []
+    for path in glob_all(system, *SETTINGS):
+        text = read_text(system, path)
+        if isinstance(text, Seen):
+            files.append(path)
+            names.update(
+                re.findall(r"^\s*\[[^\]#]*\bruntimes\.[\"']?([\w-]+)[\"']?(?:\.options)?\]", text.value, re.MULTILINE)
+            )
+    return tuple(sorted(names)), tuple(files)
+
+
+def cgroups(system: System) -> int | None:
+    """2 where the root of the hierarchy is of version 2, 1 where devices have a hierarchy of version 1; cgroups(7)."""
+    if system.resolve("/sys/fs/cgroup/cgroup.controllers"):
+        return 2
+    return 1 if system.resolve("/sys/fs/cgroup/devices") else None
 
 
 def docker_runtimes(system: System) -> tuple[str, ...]:
@@ -62,12 +138,3 @@ def docker_runtimes(system: System) -> tuple[str, ...]:
     except (ValueError, AttributeError):
         return ()
     return tuple(sorted(runtimes)) if isinstance(runtimes, dict) else ()
-
-
-def package_version(system: System, name: str) -> str:
-    """The version of an installed Debian package; '' when the database does not list it."""
-    text = read_text(system, "/var/lib/dpkg/status", 16 << 20)
-    if isinstance(text, Unseen):
-        return ""
-    match = re.search(rf"^Package: {re.escape(name)}\n(?:.+\n)*?Version: (\S+)", text.value, re.MULTILINE)
-    return match[1] if match else ""

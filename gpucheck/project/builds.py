@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
-from gpucheck import kb
 from gpucheck.facts import Dockerfile, Install, Lock, Locked, Project, Requirement, Seen
-from gpucheck.project.markers import holds, satisfies
+from gpucheck.kb import frameworks
+from gpucheck.markers import holds, satisfies
 from gpucheck.project.requirements import index_tag
 from gpucheck.record import dataclass
 from gpucheck.versions import CudaVersion
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRow(kb.Row):
-    """The CUDA of a library's wheel for Linux x86-64 on PyPI."""
-
-    library: str
-    version: str
-    cuda: str
-    """``12.8``, or ``12`` where only the major is known."""
-    capabilities: str
-    how: str
-
-
-@cache
-def rows() -> tuple[BuildRow, ...]:
-    """The builds that are known."""
-    return kb.load("builds", "build", BuildRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,17 +245,15 @@ def _row(facts: Facts) -> tuple[CudaVersion | int | None, str]:
     """From the table: of the exact version, or what all known versions that the specifier allows agree on."""
     known = [
         row
-        for row in rows()
-        if row.library == facts.distribution
-        and (row.version == facts.version if facts.version else satisfies(row.version, facts.specifier))
+        for row in frameworks.builds(facts.distribution)
+        if row.pypi and (row.version == facts.version if facts.version else satisfies(row.version, facts.specifier))
     ]
-    cudas = {row.cuda for row in known}
+    cudas = {row.cuda_version or row.cuda_majors for row in known}
     if len(cudas) == 1:
-        cuda = CudaVersion.parse(known[-1].cuda)
-        return cuda or int(known[-1].cuda), f"the wheel on PyPI: {known[-1].reference}"
-    majors = {int(row.cuda.split(".")[0]) for row in known}
+        return known[-1].cuda_version or known[-1].cuda_majors[-1], f"the wheel on PyPI: {known[-1].reference}"
+    majors = {row.cuda_majors for row in known}
     if len(majors) == 1:
-        return majors.pop(), f"all known versions {facts.specifier} on PyPI; the newest: {known[-1].reference}"
+        return majors.pop()[-1], f"all known versions {facts.specifier} on PyPI; the newest: {known[-1].reference}"
     return None, ""
 
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from gpucheck.facts import Lock, Locked, RequirementsFile, Seen, Unseen
+from gpucheck.markers import holds
 from gpucheck.probes.python import canonical
-from gpucheck.project.markers import holds
 from gpucheck.project.requirements import tells
 from gpucheck.project.text import array, parse_toml, string, table, without_credentials
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpucheck.facts import Index, Pyproject, Requirement, Seen, Unseen
+from gpucheck.markers import holds
 from gpucheck.probes.python import canonical
-from gpucheck.project.markers import holds
 from gpucheck.project.requirements import index_tag, parse_requirement, tells
 from gpucheck.project.text import array, parse_toml, place, string, table, without_credentials
 from gpucheck.record import replace

@@ -111,6 +111,10 @@ def paragraph(label: str, text: str) -> list[str]:
     return wrapped(text, f"    {label:<9}", " " * 13)
 
 
+#: More names than these are only counted: they tell nothing that helps with the root cause.
+FEW = 5
+
+
 def _unknown(report: Report, paint: Paint) -> Iterator[str]:
     """Rules that could not look. Below a root cause only which ones: without a driver most of them cannot."""
     unknown = [outcome for outcome in report.outcomes if outcome.status is Status.UNKNOWN]
@@ -118,8 +122,13 @@ def _unknown(report: Report, paint: Paint) -> Iterator[str]:
         if outcome.status is Status.CRASH:
             yield f"? {outcome.rule}: gpucheck itself failed: {outcome.error}"
     if report.roots and unknown:
-        names = ", ".join(outcome.rule for outcome in unknown)
-        yield from wrapped(f"? Not judged as long as this is so: {names}", "", "  ")
+        yield from wrapped(
+            f"? {len(unknown)} other checks cannot be judged as long as this is so (--format json names them)"
+            if len(unknown) > FEW
+            else f"? Not judged as long as this is so: {', '.join(outcome.rule for outcome in unknown)}",
+            "",
+            "  ",
+        )
     elif unknown:
         yield "? Not judged, because it could not be looked at:"
         reasons: dict[str, list[str]] = {}

@@ -1,11 +1,10 @@
 """All rules, from the bottom of the stack up. A new rule is one function in a file of its layer and one name here."""
 
+from gpucheck.rules.compilers import libdevice_missing, triton_cannot_compile
 from gpucheck.rules.containers import (
-    cgroup_rules_not_added,
     compute_capability_not_granted,
-    container_toolkit_missing,
-    docker_from_snap,
     gpu_not_passed_to_container,
+    sandbox_hides_gpu,
     shared_memory_small,
 )
 from gpucheck.rules.devices import (
@@ -14,45 +13,98 @@ from gpucheck.rules.devices import (
     device_refused_by_cgroup,
     device_without_driver,
 )
+from gpucheck.rules.driver_support import (
+    gpu_not_initialised,
+    gpu_not_supported_by_driver,
+    gsp_firmware_missing,
+    kernel_module_flavour_wrong,
+)
+from gpucheck.rules.engines import (
+    cdi_specification_missing,
+    cdi_specification_stale,
+    cgroup_rules_not_added,
+    container_toolkit_missing,
+    cuda_compat_on_host,
+    docker_from_snap,
+    toolkit_older_than_cgroups,
+)
 from gpucheck.rules.environment import (
     library_path_has_empty_element,
     mps_unreachable,
     stubs_on_library_path,
     variable_misspelt,
-    visible_devices_hides_gpus,
 )
+from gpucheck.rules.extensions import extension_of_other_torch
+from gpucheck.rules.fabric import confidential_gpu_not_ready, fabric_not_ready
 from gpucheck.rules.frameworks import (
     framework_is_cpu_build,
     gpu_not_covered_by_build,
     import_fails,
     jax_plugin_mismatch,
+    ptx_newer_than_driver,
 )
-from gpucheck.rules.hardware import (
-    compute_mode_exclusive,
-    cuda_sees_fewer_gpus,
-    gpu_held_by_other_driver,
-    gpu_lost,
-    gpu_memory_full,
+from gpucheck.rules.generations import gpu_not_driven
+from gpucheck.rules.gpu_health import (
+    gpu_answers_slowly,
+    gpu_inforom_corrupted,
     gpu_needs_reset,
-    mig_without_instances,
-    no_gpu,
+    gpu_reported_fault,
 )
+from gpucheck.rules.gpu_modes import (
+    compute_mode_exclusive,
+    gpu_gives_no_context,
+    gpu_memory_full,
+    mig_instances_uncounted,
+    mig_without_instances,
+    vgpu_unlicensed,
+)
+from gpucheck.rules.hardware import cuda_sees_fewer_gpus, gpu_held_by_other_driver, gpu_lost, no_gpu
 from gpucheck.rules.images import (
     compat_always_used,
     compute_not_asked_for,
     cuda_twice_in_image,
     label_contradicts_image,
 )
-from gpucheck.rules.kernel import (
-    driver_version_mismatch,
-    fabric_not_ready,
-    hmm_breaks_cuda,
+from gpucheck.rules.kernel import driver_version_mismatch, hmm_breaks_cuda, uvm_module_missing, uvm_not_working
+from gpucheck.rules.kernel_modules import (
     kernel_driver_not_loaded,
+    kernel_module_banned,
     kernel_module_not_built,
     kernel_module_unsigned,
-    uvm_not_working,
+)
+from gpucheck.rules.kubernetes import (
+    device_plugin_missing,
+    gpu_operator_not_ready,
+    gpus_not_allotted,
+    runtime_handler_missing,
+)
+from gpucheck.rules.libcuda import (
+    driver_needs_glibc,
+    libcuda_for_other_processor,
+    libcuda_link_missing,
+    libcuda_missing,
+    libcuda_off_loader_path,
+    libcuda_unloadable,
+)
+from gpucheck.rules.libraries import (
+    c_library_too_old,
+    libraries_do_not_fit,
+    library_missing,
+    library_older_than_required,
+    library_parts_mixed,
+    loader_cache_stale,
+    preloaded_library_unusable,
 )
 from gpucheck.rules.loading import loading_differs_from_prediction
+from gpucheck.rules.packages import (
+    companions_for_other_cuda,
+    gpu_build_in_other_environment,
+    known_bad_pair,
+    package_files_missing,
+    packages_share_files,
+    requirement_unmet,
+    wheel_for_other_machine,
+)
 from gpucheck.rules.projects import (
     base_image_retired,
     base_image_unpinned,
@@ -65,18 +117,38 @@ from gpucheck.rules.projects import (
     project_unread,
     wheel_index_contradicts_lock,
 )
+from gpucheck.rules.requirements import requirement_not_met
 from gpucheck.rules.rule import Layer, Rule
 from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
+from gpucheck.rules.switches import (
+    extensions_built_for_other_gpus,
+    jax_platform_excludes_gpu,
+    launches_made_blocking,
+    numba_cuda_disabled,
+    preload_replaces_driver,
+    ptx_compilation_disabled,
+    ptx_compilation_forced,
+    toolkit_home_wrong,
+)
 from gpucheck.rules.user_driver import (
     cuda_compat_refused,
+    driver_answers_nonsense,
     driver_does_not_answer,
     gpu_unreached,
     libcuda_in_image,
     libcuda_is_stub,
-    libcuda_missing,
-    libcuda_off_loader_path,
-    libcuda_unloadable,
+    nvml_fails,
+)
+from gpucheck.rules.visibility import (
+    device_order_ambiguous,
+    visible_devices_ends_early,
+    visible_devices_hides_gpus,
+)
+from gpucheck.rules.wsl import (
+    wsl_libcuda_missing,
     wsl_libcuda_shadowed,
+    wsl_libcuda_unversioned,
+    wsl_without_gpu,
 )
 
 __all__ = ["RULES", "Layer", "Rule"]
@@ -86,59 +158,119 @@ RULES: tuple[Rule, ...] = (
     no_gpu,
     gpu_lost,
     gpu_needs_reset,
+    gpu_reported_fault,
+    gpu_inforom_corrupted,
+    gpu_answers_slowly,
     gpu_held_by_other_driver,
+    gpu_not_driven,
     compute_mode_exclusive,
     mig_without_instances,
+    mig_instances_uncounted,
     gpu_memory_full,
+    vgpu_unlicensed,
+    gpu_gives_no_context,
     cuda_sees_fewer_gpus,
     # kernel driver
     kernel_module_not_built,
     kernel_module_unsigned,
+    kernel_module_banned,
     kernel_driver_not_loaded,
+    kernel_module_flavour_wrong,
+    gpu_not_supported_by_driver,
+    gsp_firmware_missing,
+    gpu_not_initialised,
     driver_version_mismatch,
+    uvm_module_missing,
     hmm_breaks_cuda,
     uvm_not_working,
+    confidential_gpu_not_ready,
     fabric_not_ready,
+    wsl_without_gpu,
     # container
+    sandbox_hides_gpu,
     gpu_not_passed_to_container,
     compute_capability_not_granted,
+    gpus_not_allotted,
     container_toolkit_missing,
     docker_from_snap,
     cgroup_rules_not_added,
+    cdi_specification_missing,
+    cdi_specification_stale,
+    toolkit_older_than_cgroups,
+    cuda_compat_on_host,
+    runtime_handler_missing,
+    device_plugin_missing,
+    gpu_operator_not_ready,
     shared_memory_small,
     compute_not_asked_for,
     label_contradicts_image,
+    requirement_not_met,
     # device nodes
     device_node_missing,
     device_permission_denied,
     device_refused_by_cgroup,
     device_without_driver,
     # user driver
+    driver_needs_glibc,
     libcuda_is_stub,
+    libcuda_for_other_processor,
+    libcuda_link_missing,
     libcuda_off_loader_path,
+    wsl_libcuda_missing,
     wsl_libcuda_shadowed,
+    wsl_libcuda_unversioned,
     cuda_compat_refused,
     libcuda_unloadable,
     libcuda_in_image,
     compat_always_used,
     libcuda_missing,
+    driver_answers_nonsense,
     driver_does_not_answer,
     gpu_unreached,
+    nvml_fails,
     # CUDA runtime
     driver_too_old,
     driver_older_than_build,
     runtime_refused,
     # CUDA libraries
+    wheel_for_other_machine,
+    packages_share_files,
+    package_files_missing,
+    loader_cache_stale,
+    preloaded_library_unusable,
+    c_library_too_old,
+    libraries_do_not_fit,
+    library_parts_mixed,
+    library_older_than_required,
+    library_missing,
     loading_differs_from_prediction,
     cuda_twice_in_image,
     # frameworks
+    gpu_build_in_other_environment,
+    requirement_unmet,
+    companions_for_other_cuda,
+    known_bad_pair,
     framework_is_cpu_build,
     jax_plugin_mismatch,
+    extension_of_other_torch,
     import_fails,
     gpu_not_covered_by_build,
+    ptx_newer_than_driver,
+    triton_cannot_compile,
+    libdevice_missing,
     # environment
     visible_devices_hides_gpus,
+    visible_devices_ends_early,
+    device_order_ambiguous,
     mps_unreachable,
+    jax_platform_excludes_gpu,
+    numba_cuda_disabled,
+    ptx_compilation_forced,
+    ptx_compilation_disabled,
+    launches_made_blocking,
+    extensions_built_for_other_gpus,
+    toolkit_home_wrong,
+    preload_replaces_driver,
     stubs_on_library_path,
     library_path_has_empty_element,
     variable_misspelt,

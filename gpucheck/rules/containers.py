@@ -5,13 +5,45 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import ContainerRuntime, Seen, Snapshot
+from gpucheck.facts import Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.rule import Layer, need, rule, seen
 
+GIVEN = r"/dev/(nvidia\d+|dxg)"
 
-@rule(Layer.CONTAINER, follows=("no-gpu", "kernel-driver-not-loaded"))
+
+@rule(Layer.CONTAINER)
+def sandbox_hides_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
+    """This runs in a sandbox with a kernel of its own (gVisor, Kata), which was given no GPU.
+
+    gVisor answers system calls itself and passes NVIDIA's devices on only with nvproxy; a Kata container is a virtual
+    machine, into which a GPU must be passed through.
+
+    Confirm: `cat /proc/version`; `ls /dev/nvidia*`.
+    Remedy: gVisor: `runsc --nvproxy` and ask for the GPU; Kata: its runtime class for GPUs; or an ordinary runtime.
+    Reference: https://gvisor.dev/docs/user_guide/gpu/
+    """
+    container = seen(snapshot.container, None)
+    if container is None or container.kind not in ("gvisor", "kata"):
+        return
+    if reading.reached(snapshot):
+        return
+    nodes = snapshot.nodes.value if isinstance(snapshot.nodes, Seen) else ()
+    if any(node.present and re.fullmatch(GIVEN, node.path) for node in nodes):
+        return
+    yield Complaint(
+        reading.absence(snapshot),
+        f"This is a sandbox of {'gVisor' if container.kind == 'gvisor' else 'Kata Containers'}, and no GPU was passed into it",
+        "It has a kernel of its own, which sees the host's GPU only when it is told to.",
+        (Evidence(container.evidence, "/proc"), Evidence("no /dev/nvidia0, 1, ...", "/dev")),
+        "Start runsc with --nvproxy and ask for the GPU (Kubernetes: nvidia.com/gpu: 1; GKE Sandbox supports it on GPU node pools)"
+        if container.kind == "gvisor"
+        else "Use Kata's runtime class for GPUs (kata-qemu-nvidia-gpu) on a node whose GPU is bound to vfio-pci, or an ordinary runtime",
+    )
+
+
+@rule(Layer.CONTAINER, follows=("no-gpu", "kernel-driver-not-loaded", "sandbox-hides-gpu"))
 def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
     """The host has a working driver, but this container was started without a GPU.
 
@@ -28,15 +60,19 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     nodes = need(snapshot.nodes)
     # A lone /dev/nvidiactl is no GPU: libcuda makes it itself when it runs as root.
-    given = any(node.present and re.fullmatch(r"/dev/(nvidia\d+|dxg)", node.path) for node in nodes)
-    if reading.module_loaded(snapshot) is not True or given:
+    given = any(node.present and re.fullmatch(GIVEN, node.path) for node in nodes)
+    if reading.module_loaded(snapshot) is not True or given or reading.reached(snapshot):
         return
     asked = snapshot.variable("NVIDIA_VISIBLE_DEVICES")
     hidden = asked in ("", "void", "none")
     remedy = {
         "kubernetes": "Ask for one under the container's resources: limits: {nvidia.com/gpu: 1}",
         "podman": "podman run --device nvidia.com/gpu=all ...",
-        "singularity": "singularity exec --nv ...",
+        "singularity": "singularity exec --nv ... (apptainer exec --nv ...)",
+        "lxc": "In the container's configuration on the host: lxc.mount.entry = /dev/nvidia0 dev/nvidia0 none bind,optional,create=file "
+        "(and nvidiactl, nvidia-uvm) with lxc.cgroup2.devices.allow = c 195:* rwm; LXD, Incus: lxc config device add NAME gpu gpu, "
+        "nvidia.runtime=true",
+        "systemd-nspawn": "systemd-nspawn --bind=/dev/nvidia0 --bind=/dev/nvidiactl --bind=/dev/nvidia-uvm with DeviceAllow= for them",
     }.get(container.kind, "docker run --gpus all ...")
     yield Complaint(
         Severity.ERROR,
@@ -83,82 +119,6 @@ def compute_capability_not_granted(snapshot: Snapshot) -> Iterator[Complaint]:
             *([Evidence(f"NVIDIA_DRIVER_CAPABILITIES={granted}", "environment")] if granted is not None else []),
         ),
         "Set NVIDIA_DRIVER_CAPABILITIES=compute,utility (compose: capabilities: [gpu]) and create the container again",
-    )
-
-
-def _engines(snapshot: Snapshot) -> ContainerRuntime | None:
-    """The engines of a host that has a GPU; None elsewhere. Raises ``CannotTell`` when they could not be looked at."""
-    if reading.in_container(snapshot) or not reading.gpu_here(snapshot) or snapshot.host.wsl:
-        return None
-    return seen(snapshot.runtime, None)
-
-
-@rule(Layer.CONTAINER)
-def container_toolkit_missing(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The host has a GPU and a container engine, but not the NVIDIA container toolkit.
-
-    The toolkit gives containers the device nodes and the driver's libraries. Without it `docker run --gpus all` says
-    "could not select device driver with capabilities: [[gpu]]".
-
-    Confirm: `which nvidia-ctk nvidia-container-runtime`.
-    Remedy: install nvidia-container-toolkit, `sudo nvidia-ctk runtime configure --runtime=docker`, restart the engine.
-    Reference: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
-    """
-    found = _engines(snapshot)
-    if found is None or not found.engines or found.toolkit:
-        return
-    yield Complaint(
-        Severity.WARNING,
-        f"Containers of {', '.join(found.engines)} cannot get the GPU: the NVIDIA container toolkit is not installed",
-        "Code on the host itself is not affected.",
-        (Evidence("no nvidia-ctk, nvidia-container-runtime or its hook", "/usr/bin"),),
-        "Install nvidia-container-toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
-    )
-
-
-@rule(Layer.CONTAINER)
-def docker_from_snap(snapshot: Snapshot) -> Iterator[Complaint]:
-    """Docker is installed as a snap, whose confinement hides the NVIDIA container toolkit from it.
-
-    The snap's dockerd does not see the host's /usr/bin/nvidia-container-*, so it refuses --gpus although the toolkit is
-    installed.
-
-    Confirm: `snap list docker`; `readlink -f $(which docker)`.
-    Remedy: `sudo snap remove docker` and install docker-ce or docker.io.
-    Reference: https://github.com/NVIDIA/nvidia-docker/issues/1637
-    """
-    found = _engines(snapshot)
-    if found is None or "docker (snap)" not in found.engines or "docker" in found.engines:
-        return
-    yield Complaint(
-        Severity.WARNING,
-        "Docker is a snap, which cannot see the NVIDIA container toolkit",
-        "A snap sees only its own files, so its containers get no GPU.",
-        (Evidence("docker is installed as a snap", "/snap/bin/docker"),),
-        "sudo snap remove docker, then install docker-ce: https://docs.docker.com/engine/install/",
-    )
-
-
-@rule(Layer.CONTAINER)
-def cgroup_rules_not_added(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The container toolkit is told not to add device rules: rootful containers are refused with EPERM.
-
-    `no-cgroups = true` is for rootless engines, which may not change cgroups. Left over with a rootful engine, the nodes
-    are in the container and every open of them fails: "Failed to initialize NVML: Unknown Error".
-
-    Confirm: `grep no-cgroups /etc/nvidia-container-runtime/config.toml`.
-    Remedy: `sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups=false --in-place`.
-    Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/580
-    """
-    found = _engines(snapshot)
-    if found is None or not found.no_cgroups or not {"docker", "containerd"} & set(found.engines):
-        return
-    yield Complaint(
-        Severity.WARNING,
-        "The NVIDIA container toolkit adds no device rules: containers of a rootful engine may not open the GPU",
-        "no-cgroups = true is meant for rootless engines.",
-        (Evidence("no-cgroups = true", "/etc/nvidia-container-runtime/config.toml"),),
-        "sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups=false --in-place (unless the engine is rootless)",
     )
 
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from gpucheck.facts import DeviceNode, Snapshot
+from gpucheck.facts import DeviceNode, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
+from gpucheck.rules.causes import BELOW, NOT_DRIVEN
 from gpucheck.rules.rule import Layer, need, rule
-
-BELOW = (
-    "no-gpu",
-    "kernel-module-not-built",
-    "kernel-module-unsigned",
-    "kernel-driver-not-loaded",
-    "gpu-not-passed-to-container",
-)
 
 
 def _failing(snapshot: Snapshot, *errors: str) -> list[DeviceNode]:
-    return [node for node in need(snapshot.nodes) if node.error in errors]
+    """Nodes that CUDA cannot do without and whose opening fails so.
+
+    A job or a container may be given some of the machine's GPUs: nodes of others, refused, are what was asked for. So
+    one of the common nodes must fail, or every GPU's; and nothing is wrong where CUDA reached a GPU.
+    """
+    nodes: tuple[DeviceNode, ...] = need(snapshot.nodes)
+    if reading.reached(snapshot):
+        return []
+    common = [node for node in nodes if not re.fullmatch(r"/dev/nvidia(\d+|-modeset|-nvswitch.*)", node.path)]
+    gpus = [node for node in nodes if re.fullmatch(r"/dev/nvidia\d+", node.path)]
+    refused = [node for node in gpus if node.error in errors]
+    found = [node for node in common if node.error in errors]
+    return [*found, *refused] if found or len(refused) == len(gpus) else []
 
 
 def _shown(nodes: list[DeviceNode]) -> tuple[Evidence, ...]:
@@ -32,7 +38,11 @@ def _shown(nodes: list[DeviceNode]) -> tuple[Evidence, ...]:
     )
 
 
-@rule(Layer.DEVICES, follows=(*BELOW, "uvm-not-working"))
+def _kind(snapshot: Snapshot) -> str:
+    return snapshot.container.value.kind if isinstance(snapshot.container, Seen) else ""
+
+
+@rule(Layer.DEVICES, follows=(*BELOW, *NOT_DRIVEN, "uvm-module-missing", "uvm-not-working"))
 def device_node_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """The driver is loaded, but its device nodes do not exist (ENOENT).
 
@@ -47,9 +57,9 @@ def device_node_missing(snapshot: Snapshot) -> Iterator[Complaint]:
         # Reached: the setuid nvidia-modprobe made the nodes when CUDA asked for them, after the look at them.
         need(snapshot.nodes)
         return
-    missing = _failing(snapshot, "ENOENT")
-    gpus = [node for node in need(snapshot.nodes) if node.present and node.path[len("/dev/nvidia") :].isdigit()]
-    absent = [node for node in missing if node.path == "/dev/nvidiactl"]
+    nodes: tuple[DeviceNode, ...] = need(snapshot.nodes)
+    gpus = [node for node in nodes if node.present and node.path[len("/dev/nvidia") :].isdigit()]
+    absent = [node for node in nodes if node.error == "ENOENT" and node.path == "/dev/nvidiactl"]
     if not absent and gpus:
         return
     yield Complaint(
@@ -59,7 +69,7 @@ def device_node_missing(snapshot: Snapshot) -> Iterator[Complaint]:
         _shown(absent) or (Evidence("no /dev/nvidia0, 1, ...", "/dev"),),
         "docker run --gpus all ... (the engine makes them)"
         if reading.in_container(snapshot)
-        else "sudo nvidia-modprobe -c 0 -u",
+        else "sudo nvidia-modprobe -c 0 -u (where it is not installed: sudo apt install nvidia-modprobe, or run nvidia-smi as root once)",
     )
 
 
@@ -79,46 +89,81 @@ def device_permission_denied(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     first = denied[0]
     lacks = first.gid not in snapshot.host.groups and not first.mode & 0o006
+    inside = reading.in_container(snapshot)
     yield Complaint(
         Severity.ERROR,
         f"This user may not open {first.path} (EACCES)",
-        f"It belongs to group {first.gid} with mode {first.mode:04o}, and this user is not in that group."
+        (
+            f"It belongs to group {first.gid} with mode {first.mode:04o}, and this user is not in that group"
+            + (": rootless engines drop the groups of the user who starts them." if inside else ".")
+        )
         if lacks
         else "Its mode, or a security label (SELinux, AppArmor), forbids it.",
-        _shown(denied),
+        (*_shown(denied), *reading.calls(snapshot)),
         (
-            f"sudo usermod -aG {first.gid} $USER and log in again; rootless podman: --group-add keep-groups; "
-            if lacks
-            else ""
+            "podman run --group-add keep-groups ..., or on the host: options nvidia NVreg_DeviceFileMode=0666; "
+            if inside
+            else f"sudo usermod -aG {first.gid} $USER (the group's name: getent group {first.gid}) and log in again; "
         )
-        + "SELinux: --security-opt label=disable",
+        + "SELinux: --security-opt label=disable"
+        if lacks
+        else "SELinux: podman run --security-opt label=disable ... (or setsebool -P container_use_devices on); "
+        f"mode: sudo chmod 0666 {first.path}, kept by NVreg_DeviceFileMode=0666",
     )
+
+
+#: How a device is allowed again, by what made the cgroup.
+ALLOWANCES = {
+    "kubernetes": "Delete the pod so that it is made again. To keep it after systemctl daemon-reload: device plugin with PASS_DEVICE_SPECS=true "
+    "or CDI, and on the node: sudo nvidia-ctk system create-dev-char-symlinks --create-all",
+    "lxc": "In the container's configuration on the host: lxc.cgroup2.devices.allow = c 195:* rwm (and the number of nvidia-uvm in "
+    "/proc/devices), then restart it",
+}
 
 
 @rule(Layer.DEVICES, follows=BELOW)
 def device_refused_by_cgroup(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The device cgroup of this container refuses the nodes (EPERM), though their mode allows it.
+    """A device cgroup refuses the nodes (EPERM), though their mode allows it.
 
     The node was made in or mounted into the container without a device rule, or the rules were rewritten: `systemctl
     daemon-reload` does that when the engine uses the systemd cgroup driver and /dev/char links are missing; `no-cgroups =
-    true` in the toolkit's configuration never adds them.
+    true` in the toolkit's configuration never adds them. Batch systems confine a job to the GPUs that it asked for; a
+    systemd unit with DevicePolicy or PrivateDevices has none.
 
     Confirm: the same open works on the host; cgroup v1: `cat /sys/fs/cgroup/devices/devices.list` has no "c 195:* rw".
     Remedy: create the container again with the GPU asked for (`--gpus all`, CDI); on the host `sudo nvidia-ctk system
-    create-dev-char-symlinks --create-all`.
+    create-dev-char-symlinks --create-all`; in a batch job, ask for a GPU.
     Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/48
     """
     refused = _failing(snapshot, "EPERM")
     if not refused:
         return
+    job = snapshot.variable("SLURM_JOB_ID")
+    inside = reading.in_container(snapshot)
+    if job is not None and not inside:
+        cause = "This Slurm job was given no GPU: its cgroup allows only the devices that it asked for."
+        remedy = "Ask for one: sbatch --gres=gpu:1 (or --gpus=1); in an interactive job: srun --gres=gpu:1 --pty bash"
+    elif not inside:
+        cause = "No container was seen, so a systemd unit or a batch system confines this process to other devices."
+        remedy = "In the unit: DeviceAllow=char-nvidia rw, DeviceAllow=char-nvidia-uvm rw, PrivateDevices=no; in a batch job: ask for a GPU"
+    else:
+        cause = "The node is in this container, but no device rule allows it: it was never given, or systemd rewrote the rules."
+        remedy = ALLOWANCES.get(
+            _kind(snapshot),
+            "Create the container again with docker run --gpus all (or CDI: --device nvidia.com/gpu=all). To keep it after "
+            "systemctl daemon-reload, on the host: sudo nvidia-ctk system create-dev-char-symlinks --create-all; and set "
+            "no-cgroups = false in /etc/nvidia-container-runtime/config.toml",
+        )
     yield Complaint(
         Severity.ERROR,
         f"The device cgroup refuses {refused[0].path} (EPERM)",
-        "The node is in this container, but no device rule allows it: it was never given, or systemd rewrote the rules.",
-        _shown(refused),
-        "Create the container again with docker run --gpus all (or CDI: --device nvidia.com/gpu=all). To keep it after "
-        "systemctl daemon-reload, on the host: sudo nvidia-ctk system create-dev-char-symlinks --create-all; and set "
-        "no-cgroups = false in /etc/nvidia-container-runtime/config.toml",
+        cause,
+        (
+            *_shown(refused),
+            *([Evidence(f"SLURM_JOB_ID={job}", "environment")] if job is not None else []),
+            *reading.calls(snapshot),
+        ),
+        remedy,
     )
 
 
@@ -126,19 +171,25 @@ def device_refused_by_cgroup(snapshot: Snapshot) -> Iterator[Complaint]:
 def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     """The device nodes exist, but no driver stands behind them (ENXIO, ENODEV).
 
-    The node was made by hand or is left over; the module that registers its number is not loaded, or drives no GPU.
+    The node was made by hand or is left over; the module that registers its number is not loaded, or drives no GPU. The
+    number of nvidia-uvm is chosen anew when the module is loaded: a node that was made before leads nowhere.
 
-    Confirm: `grep nvidia /proc/devices` prints nothing.
-    Remedy: load the driver on the host (`sudo modprobe nvidia`); the node itself is not the problem.
+    Confirm: `grep nvidia /proc/devices` against `ls -l /dev/nvidia*`.
+    Remedy: load the driver on the host (`sudo modprobe nvidia`), or make the nodes and the container anew.
     Reference: open(2), ENXIO
     """
     dead = _failing(snapshot, "ENXIO", "ENODEV")
     if not dead:
         return
+    loaded = reading.module_loaded(snapshot)
     yield Complaint(
         Severity.ERROR,
         f"{dead[0].path} exists, but no driver stands behind it ({dead[0].error})",
-        "The kernel module that serves this node is not loaded on the host.",
+        "The module is loaded under another device number: the node is from before it was loaded anew."
+        if loaded
+        else "The kernel module that serves this node is not loaded on the host.",
         _shown(dead),
-        "On the host: sudo modprobe nvidia, and read: sudo dmesg | tail",
+        "On the host: sudo rm /dev/nvidia-uvm* && sudo nvidia-modprobe -c 0 -u; then create the container again"
+        if loaded
+        else "On the host: sudo modprobe nvidia, and read: sudo dmesg | tail",
     )

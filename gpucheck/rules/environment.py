@@ -1,63 +1,14 @@
-"""Environment variables that hide GPUs or lead the loader astray."""
+"""Environment variables that lead the loader or CUDA astray, or that nothing reads."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Snapshot
+from gpucheck.facts import Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.rule import Layer, need, rule
-
-
-@rule(Layer.ENVIRONMENT, follows=("no-gpu",))
-def visible_devices_hides_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
-    """CUDA_VISIBLE_DEVICES hides every GPU from CUDA.
-
-    An empty value means none; -1, NoDevFiles or the first entry that names no GPU ends the list, so everything from there
-    on is hidden. NVML and nvidia-smi do not read the variable and still list the GPUs.
-
-    Confirm: `echo "[$CUDA_VISIBLE_DEVICES]"`; cuInit gives 100 while `nvidia-smi -L` lists GPUs.
-    Remedy: unset the variable, or name GPUs by index (0,1) or UUID (GPU-..., MIG-...).
-    Reference: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
-    """
-    value = snapshot.variable("CUDA_VISIBLE_DEVICES")
-    if value is None:
-        return
-    first = value.split(",")[0].strip()
-    count = len(reading.answering_gpus(snapshot)) or len(reading.pci_gpus(snapshot))
-    if reading.cuda_code(snapshot) == 0 and reading.answering_gpus(snapshot):
-        return
-    if not value.strip():
-        why = "It is set to an empty string, which means no device; unset is something else."
-    elif re.fullmatch(r"\d+", first):
-        if not count or int(first) < count:
-            return
-        why = f"Its first entry, {first}, names no GPU: here are {count}, counted from 0."
-    elif re.fullmatch(r"(GPU|MIG)-[0-9a-fA-F-]+(/\d+/\d+)?", first):
-        known = [gpu.uuid for gpu in reading.answering_gpus(snapshot)]
-        # A UUID may be shortened as long as it is unique; MIG ids are not listed by this look.
-        if not known or first.startswith("MIG-") or any(uuid.lower().startswith(first.lower()) for uuid in known):
-            return
-        why = f"Its first entry, {first}, is the UUID of no GPU here."
-    elif first in ("-1", "NoDevFiles", "none", "void"):
-        why = f"Its first entry, {first}, ends the list of visible devices."
-    else:
-        why = f"Its first entry, {first!r}, is neither an index nor a UUID, so the list ends there."
-    here = reading.gpu_here(snapshot)
-    yield Complaint(
-        Severity.ERROR if here or not value.strip() or first not in ("-1", "NoDevFiles") else Severity.WARNING,
-        "CUDA_VISIBLE_DEVICES hides every GPU",
-        why,
-        (
-            Evidence(f"CUDA_VISIBLE_DEVICES={value!r}", "environment"),
-            *([Evidence(f"GPU here: {here}", "hardware")] if here else []),
-            *reading.calls(snapshot),
-        ),
-        "unset CUDA_VISIBLE_DEVICES (in a Dockerfile or a manifest: remove the line)",
-        decisive=reading.cuda_code(snapshot) == 100 and bool(here),
-    )
 
 
 @rule(Layer.ENVIRONMENT, follows=("libcuda-is-stub",))
@@ -106,34 +57,50 @@ def library_path_has_empty_element(snapshot: Snapshot) -> Iterator[Complaint]:
         )
 
 
-#: Variables that the container toolkit and CUDA read, and wrong spellings that go round.
-MISSPELT = {
-    "NVIDIA_DISABLE_REQUIRES": "NVIDIA_DISABLE_REQUIRE",
-    "NVIDIA_VISIBLE_DEVICE": "NVIDIA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITY": "NVIDIA_DRIVER_CAPABILITIES",
-    "CUDA_VISIBLE_DEVICE": "CUDA_VISIBLE_DEVICES",
-    "CUDA_VISBLE_DEVICES": "CUDA_VISIBLE_DEVICES",
-}
+#: Variables that the container toolkit, CUDA and its libraries read.
+KNOWN = (
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUDA_MODULE_LOADING", "CUDA_CACHE_DISABLE",
+    "CUDA_CACHE_PATH", "CUDA_FORCE_PTX_JIT", "CUDA_DISABLE_PTX_JIT", "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY",
+    "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_DISABLE_REQUIRE",
+    "NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES",
+)  # fmt: skip
+#: How alike two names are by difflib's ratio: one letter wrong in twenty. ROCR_VISIBLE_DEVICES is 0.8 like CUDA's.
+ALIKE = 0.92
+
+
+def _meant(name: str) -> str:
+    """The known variable that a name is a misspelling of; '' when it is none."""
+    if name in KNOWN:
+        return ""
+    if name.upper() in KNOWN:
+        return name.upper()
+    if not name.upper().startswith(("CUDA_", "NVIDIA_", "NVIDA_")) and not name.upper().endswith("_VISIBLE_DEVICES"):
+        return ""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name.upper(), KNOWN, 1, ALIKE)), "")
 
 
 @rule(Layer.ENVIRONMENT)
 def variable_misspelt(snapshot: Snapshot) -> Iterator[Complaint]:
     """A variable is spelt in a way that nothing reads.
 
-    The container toolkit reads NVIDIA_DISABLE_REQUIRE; threads advise NVIDIA_DISABLE_REQUIRES, which has no effect.
+    The container toolkit reads NVIDIA_DISABLE_REQUIRE; threads advise NVIDIA_DISABLE_REQUIRES, which has no effect. One
+    letter too many in CUDA_VISIBLE_DEVICES, or small letters, and every GPU is used.
 
-    Confirm: `env | grep NVIDIA`.
+    Confirm: `env | grep -iE 'nvidia|cuda'`.
     Remedy: use the name that the finding gives.
     Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/152
     """
-    for wrong, right in MISSPELT.items():
-        if snapshot.variable(wrong) is not None and snapshot.variable(right) is None:
+    for name, value in snapshot.environment:
+        meant = _meant(name)
+        if meant and snapshot.variable(meant) is None:
             yield Complaint(
                 Severity.WARNING,
-                f"{wrong} has no effect: the name is {right}",
+                f"{name} has no effect: the name is {meant}",
                 "Nothing reads the name as it is spelt.",
-                (Evidence(f"{wrong}={snapshot.variable(wrong)}", "environment"),),
-                f"Rename it to {right}",
+                (Evidence(f"{name}={value}", "environment"),),
+                f"Rename it to {meant}",
             )
 
 
@@ -156,21 +123,36 @@ def mps_unreachable(snapshot: Snapshot) -> Iterator[Complaint]:
     named = snapshot.variable("CUDA_MPS_PIPE_DIRECTORY")
     where = named or "/tmp/nvidia-mps"
     container = reading.in_container(snapshot)
+    seen = snapshot.mps.value if isinstance(snapshot.mps, Seen) else None
+    shown = []
+    if seen and seen.blocked:
+        cause = f"This user may not enter {seen.blocked}, so the daemon's directory cannot be reached."
+        remedy = f"sudo chmod 0755 {seen.blocked} (on the host, where it is mounted from there)"
+        shown.append(Evidence("permission denied (EACCES)", seen.blocked))
+    elif seen and seen.uid not in (0, snapshot.host.uid) and snapshot.host.uid is not None:
+        cause = f"The daemon's directory belongs to user {seen.uid}, and this is user {snapshot.host.uid}: the server takes one user at a time."
+        remedy = f"Start a daemon of your own (nvidia-cuda-mps-control -d with another CUDA_MPS_PIPE_DIRECTORY), or go without: remove {where}"
+        shown.append(Evidence(f"belongs to user {seen.uid}", where))
+    elif container:
+        cause = "Its pipe directory is half visible in this container."
+        remedy = f"docker run --ipc=host -v {where}:{where} -e CUDA_MPS_PIPE_DIRECTORY={where} ..., or unmount it to go without MPS"
+    else:
+        cause = "The daemon is not running, or is another user's."
+        remedy = f"nvidia-cuda-mps-control -d (as the user who runs the code), or remove {where} to go without MPS"
+    if seen and not seen.control and not seen.blocked:
+        shown.append(Evidence("no control socket", where))
     yield Complaint(
         Severity.ERROR,
         f"CUDA cannot reach the MPS control daemon at {where} ({code})",
-        "Its pipe directory is half visible in this container."
-        if container
-        else "The daemon is not running, or is another user's.",
+        cause,
         (
             *reading.calls(snapshot),
             Evidence(
                 f"CUDA_MPS_PIPE_DIRECTORY={named}" if named is not None else "CUDA_MPS_PIPE_DIRECTORY is not set",
                 "environment",
             ),
+            *shown,
         ),
-        f"docker run --ipc=host -v {where}:{where} -e CUDA_MPS_PIPE_DIRECTORY={where} ..., or unmount it to go without MPS"
-        if container
-        else f"nvidia-cuda-mps-control -d (as the user who runs the code), or remove {where} to go without MPS",
+        remedy,
         decisive=True,
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Framework, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.kb.capabilities import capabilities, code_runs
+from gpucheck.kb.frameworks import builds
+from gpucheck.kb.toolkits import knows_ptx
 from gpucheck.rules import reading
 from gpucheck.rules.rule import CannotTell, Layer, need, rule
 from gpucheck.versions import ComputeCapability
@@ -22,7 +25,7 @@ INSTALL_GPU = {
 }
 
 
-@rule(Layer.FRAMEWORK)
+@rule(Layer.FRAMEWORK, follows=("gpu-build-in-other-environment", "packages-share-files"))
 def framework_is_cpu_build(snapshot: Snapshot) -> Iterator[Complaint]:
     """A library is installed in a build without GPU code, where a GPU is meant to be used.
 
@@ -62,7 +65,13 @@ def framework_is_cpu_build(snapshot: Snapshot) -> Iterator[Complaint]:
         )
 
 
-@rule(Layer.FRAMEWORK, follows=("jax-plugin-mismatch",))
+@rule(
+    Layer.FRAMEWORK,
+    follows=(
+        "wheel-for-other-machine", "packages-share-files", "package-files-missing", "c-library-too-old", "libraries-do-not-fit",
+        "library-parts-mixed", "library-missing", "requirement-unmet", "extension-of-other-torch", "jax-plugin-mismatch", "known-bad-pair",
+    ),
+)  # fmt: skip
 def import_fails(snapshot: Snapshot) -> Iterator[Complaint]:
     """Importing the library fails, crashes or does not end.
 
@@ -146,54 +155,101 @@ def gpu_not_covered_by_build(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: a build made with a CUDA version that knows the GPU.
     Reference: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html
     """
-    gpus = [gpu for gpu in reading.answering_gpus(snapshot) if gpu.capability]
     builds = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
     if not builds:
         if any(framework.gpu for framework in snapshot.frameworks):
             raise CannotTell("the files of the framework do not tell its architectures")
         return
+    gpus = reading.capable(snapshot)
     if not gpus:
         raise CannotTell("no GPU's compute capability is known")
-    tegra = isinstance(snapshot.host.tegra, Seen)
     for framework in builds:
-        for gpu in gpus:
-            if gpu.capability and not covers(framework, gpu.capability, tegra):
-                yield Complaint(
-                    Severity.ERROR,
-                    f"{framework.name} {framework.version} has no code for {gpu.name} (compute capability {gpu.capability})",
-                    "Neither its machine code nor its PTX can run there: kernel launches fail with 209, no kernel image.",
-                    (
-                        Evidence(f"built for {' '.join(framework.architectures)}", framework.evidence),
-                        Evidence(f"GPU {gpu.index}: {gpu.capability}", "driver"),
-                    ),
-                    f"Install a build of {framework.name} for a CUDA version that knows sm_{gpu.capability.major}{gpu.capability.minor}"
-                    + (
-                        ": pip install -U torch --index-url https://download.pytorch.org/whl/cu128"
-                        if framework.name == "torch" and gpu.capability.major >= 10
-                        else ""
-                    ),
-                )
-
-
-def covers(framework: Framework, capability: ComputeCapability, tegra: bool) -> bool:
-    """Whether code for one of the architectures runs on the capability.
-
-    SASS: same major, minor not above (not promised between desktop and Tegra, so there the minor must be equal). PTX:
-    any not above. Suffix a: that capability alone; f: the same major, minor not below.
-    Source: CUDA Programming Guide, appendix "Compute Capabilities", and NVIDIA's binary compatibility note.
-    """
-    for name in framework.architectures:
-        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)
-        if not match:
+        uncovered = [(gpu, capability) for gpu, capability in gpus if not _running(framework, capability)]
+        if not uncovered:
             continue
-        built = ComputeCapability(int(match[2]), int(match[3]))
-        if match[4] == "a":
-            fits = built == capability
-        elif match[4] == "f" or match[1] == "sm":
-            fits = built.major == capability.major and built.minor <= capability.minor
-            fits = fits and not (tegra and match[1] == "sm" and built != capability)
-        else:
-            fits = built <= capability
-        if fits:
-            return True
-    return False
+        gpu, capability = uncovered[0]
+        covered = [other for other in gpus if other not in uncovered]
+        yield Complaint(
+            # Programs that choose their GPU go on; which one they choose is not seen.
+            Severity.ERROR if not covered or uncovered[0][0].index == 0 else Severity.WARNING,
+            f"{framework.name} {framework.version} has no code for {gpu.name} (compute capability {capability})",
+            "Neither its machine code nor its PTX can run there: kernel launches fail with 209, no kernel image.",
+            (
+                Evidence(f"built for {' '.join(framework.architectures)}", framework.evidence),
+                *(Evidence(f"GPU {each.index}: {its}", "driver") for each, its in uncovered),
+                *(Evidence(f"GPU {each.index}: {its} is covered", "driver") for each, its in covered),
+            ),
+            _covering(framework, capability)
+            + (
+                f"; or use the others only: export CUDA_VISIBLE_DEVICES={','.join(str(each.index) for each, _ in covered)}"
+                if covered
+                else ""
+            ),
+        )
+
+
+def _running(framework: Framework, capability: ComputeCapability) -> list[str]:
+    """The targets of a build that can run on a GPU."""
+    return [
+        target for target in framework.architectures if TARGET.fullmatch(target) and code_runs(target, capability).holds
+    ]
+
+
+def _covering(framework: Framework, capability: ComputeCapability) -> str:
+    """Which build to install: by what toolkits and the known builds cover."""
+    row = capabilities().get(capability)
+    known = [build for build in builds("torch") if capability in build.sm] if framework.name == "torch" else []
+    if known and not framework.version.startswith(known[-1].version):
+        return (
+            f"pip install torch=={known[-1].version} --index-url https://download.pytorch.org/whl/{known[-1].variant}"
+        )
+    if known:
+        return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{known[-1].variant}"
+    span = f" (CUDA {row.first_toolkit} to {row.last_toolkit or 'the newest'} can make it)" if row else ""
+    return f"Install a build of {framework.name} with sm_{capability.major}{capability.minor}{span}"
+
+
+TARGET = re.compile(r"(sm|compute)_\d{2,3}[af]?")
+
+
+@rule(Layer.FRAMEWORK, follows=("driver-too-old", "gpu-not-covered-by-build"))
+def ptx_newer_than_driver(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The library has only PTX for this GPU, of a newer CUDA than the driver compiles: error 222.
+
+    On a driver of the same CUDA major and an older minor (minor-version compatibility) machine code runs, PTX does not: the
+    driver does not know its version. A build without machine code for the GPU depends on PTX alone.
+
+    Confirm: `torch.cuda.get_arch_list()` has no sm_ entry for the GPU; the call fails with CUDA_ERROR_UNSUPPORTED_PTX_VERSION.
+    Remedy: update the driver, or install a build with machine code for the GPU.
+    Reference: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+    """
+    gpus = reading.capable(snapshot)
+    supported = reading.supported_cuda(snapshot)
+    for framework in snapshot.frameworks:
+        if not framework.gpu or not framework.architectures or not framework.cuda:
+            continue
+        if not gpus or not supported:
+            raise CannotTell("neither a GPU's compute capability nor the driver's CUDA version is known")
+        for gpu, capability in gpus:
+            running = _running(framework, capability)
+            if not running or any(target.startswith("sm_") for target in running):
+                continue
+            judged = knows_ptx(framework.cuda, supported[0], "the driver")
+            if judged.holds is not False:
+                continue
+            yield Complaint(
+                Severity.ERROR,
+                f"{framework.name} {framework.version} has only PTX for {gpu.name}, newer than the driver compiles (error 222)",
+                f"{judged.evidence[0].upper()}{judged.evidence[1:]}.",
+                (
+                    Evidence(
+                        f"built for {' '.join(framework.architectures)} with CUDA {framework.cuda}", framework.evidence
+                    ),
+                    Evidence(
+                        f"GPU {gpu.index}: {capability}, for which only {' '.join(running)} can be compiled", "driver"
+                    ),
+                    Evidence(f"the driver implements CUDA {supported[0]}", supported[1]),
+                ),
+                f"Update the driver to one for CUDA {framework.cuda}, or: {_covering(framework, capability)}",
+            )
+            break

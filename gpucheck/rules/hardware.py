@@ -1,16 +1,17 @@
-"""The GPU itself."""
+"""The GPU itself: there, answering, and driven by the nvidia driver."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gpucheck.facts import Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.rules import reading
+from gpucheck.rules import distributions, reading
 from gpucheck.rules.rule import Layer, need, rule
 
 
-@rule(Layer.HARDWARE)
+@rule(Layer.HARDWARE, follows=("wsl-without-gpu", "sandbox-hides-gpu"))
 def no_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
     """No NVIDIA GPU is visible on this machine.
 
@@ -55,13 +56,21 @@ def gpu_lost(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     lost = [device for device in reading.pci_gpus(snapshot) if device.lost]
     lines = reading.kernel_lines(snapshot, "fallen off the bus", "): 79,")
-    answers = [call for call in snapshot.nvml.value.calls if call.code == 15] if isinstance(snapshot.nvml, Seen) else []
+    answers = (
+        [call for call in snapshot.nvml.value.calls if call.code == LOST] if isinstance(snapshot.nvml, Seen) else []
+    )
     if not lost and not lines and not answers:
         need(snapshot.pci)
         return
+    over = not lost and not answers and reading.all_driven(snapshot)
+    address = lost[0].address if lost else _address(lines[0].fact) if lines else ""
     yield Complaint(
-        Severity.ERROR,
-        f"The GPU {lost[0].address} does not answer" if lost else "A GPU has fallen off the bus",
+        Severity.WARNING if over else Severity.ERROR,
+        f"GPU {address or 'of this machine'} fell off the bus since the machine was started, and answers again"
+        if over
+        else f"The GPU {lost[0].address} does not answer"
+        if lost
+        else f"A GPU has fallen off the bus{f': {address}' if address else ''}",
         "Power, temperature, the slot or the firmware made the device unresponsive; software cannot repair it.",
         (
             *(
@@ -75,54 +84,14 @@ def gpu_lost(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.HARDWARE)
-def gpu_needs_reset(snapshot: Snapshot) -> Iterator[Complaint]:
-    """A GPU waits for a reset: memory errors or an unrecoverable fault.
+#: NVML_ERROR_GPU_IS_LOST in nvml.h.
+LOST = 15
 
-    Uncorrectable memory errors are recorded and a row remapping is pending until the GPU is reset, the remapping
-    failed, or the driver logs NV_ERR_RESET_REQUIRED; contexts on that GPU then fail with code 46 or 214.
 
-    Confirm: `nvidia-smi -q -d ROW_REMAPPER,ECC`; `dmesg | grep RESET_REQUIRED`.
-    Remedy: stop the users of the GPU and reset it with `nvidia-smi --gpu-reset -i N`, or reboot; if remapping failed,
-    replace the GPU.
-    Reference: https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/index.html
-    """
-    answer = need(snapshot.nvml)
-    gpus = answer.gpus
-    if waiting := [call for call in answer.calls if call.code == 16]:
-        yield Complaint(
-            Severity.ERROR,
-            "A GPU needs a reset",
-            "NVML refuses to speak of it until then.",
-            tuple(Evidence(reading.spell(call), "NVML") for call in waiting),
-            "Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset (or reboot)",
-        )
-    for gpu in gpus:
-        facts = []
-        if gpu.remap_failed:
-            facts.append("row remapping failed")
-        if gpu.remap_pending:
-            facts.append("row remapping is pending")
-        if gpu.ecc_errors:
-            facts.append(f"{gpu.ecc_errors} uncorrected memory errors since the last reset")
-        if facts:
-            yield Complaint(
-                Severity.ERROR,
-                f"GPU {gpu.index} ({gpu.name}) " + ("must be replaced" if gpu.remap_failed else "needs a reset"),
-                "Its memory had uncorrectable errors.",
-                tuple(Evidence(f"GPU {gpu.index}: {fact}", "NVML") for fact in facts),
-                "Replace the GPU: the spare rows are used up."
-                if gpu.remap_failed
-                else f"Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset -i {gpu.index} (or reboot)",
-            )
-    if lines := reading.kernel_lines(snapshot, "NV_ERR_RESET_REQUIRED"):
-        yield Complaint(
-            Severity.ERROR,
-            "A GPU needs a reset",
-            "The driver met an unrecoverable error and refuses new contexts on that GPU.",
-            lines,
-            "Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset (or reboot)",
-        )
+def _address(text: str) -> str:
+    """The PCI address in a line of the kernel log: ``PCI:0000:44:00`` of an Xid has no function."""
+    match = re.search(r"\b([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.\d)?)\b", text)
+    return match[1] if match else ""
 
 
 @rule(Layer.HARDWARE)
@@ -146,113 +115,23 @@ def gpu_held_by_other_driver(snapshot: Snapshot) -> Iterator[Complaint]:
         Severity.ERROR,
         f"The kernel driver {driver} holds the GPU, so the nvidia driver cannot",
         "A PCI device has one driver, and this one came first."
-        if driver != "vfio-pci"
-        else "vfio-pci keeps the GPU for a virtual machine.",
+        if driver not in VIRTUAL
+        else f"{driver} keeps the GPU for a virtual machine.",
         tuple(
             Evidence(f"{gpu.address} is driven by {gpu.driver}", f"/sys/bus/pci/devices/{gpu.address}/driver")
             for gpu in others
         ),
         "printf 'blacklist nouveau\\noptions nouveau modeset=0\\n' | sudo tee /etc/modprobe.d/blacklist-nouveau.conf && "
-        "sudo update-initramfs -u (RHEL: sudo dracut --force) && sudo reboot"
-        if driver != "vfio-pci"
-        else "Give the GPU to the virtual machine that it is kept for, or remove its vfio-pci ids and reboot.",
+        f"{distributions.command(snapshot, distributions.INITRAMFS, 'sudo update-initramfs -u')} && sudo reboot"
+        + ("" if reading.module_loaded(snapshot) or snapshot.libcuda_copies else " (and install the NVIDIA driver)")
+        if driver not in VIRTUAL
+        else "Use the virtual machine that the GPU is kept for; to take it back, remove its ids from vfio-pci "
+        "(/etc/modprobe.d, vfio-pci.ids= on the kernel's command line) and reboot.",
     )
 
 
-#: nvmlComputeMode_t in nvml.h.
-PROHIBITED, EXCLUSIVE_PROCESS = 2, 3
-
-
-@rule(Layer.HARDWARE)
-def compute_mode_exclusive(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The compute mode of the GPU lets no further process use it: contexts fail with 46.
-
-    An administrator can set a GPU to EXCLUSIVE_PROCESS (one process at a time) or PROHIBITED (none). cuInit succeeds, and
-    creating a context says "all CUDA-capable devices are busy or unavailable".
-
-    Confirm: `nvidia-smi -q -d COMPUTE`; `nvidia-smi` lists the process that holds the GPU.
-    Remedy: `sudo nvidia-smi -c 0`, another GPU through CUDA_VISIBLE_DEVICES, or MPS.
-    Reference: https://docs.nvidia.com/deploy/mps/index.html
-    """
-    gpus = need(snapshot.nvml).gpus
-    refused = reading.cuda_code(snapshot, "cuDevicePrimaryCtxRetain")
-    for gpu in gpus:
-        prohibited = gpu.compute_mode == PROHIBITED
-        taken = gpu.compute_mode == EXCLUSIVE_PROCESS and refused == 46
-        if not prohibited and not taken:
-            continue
-        mode = "PROHIBITED" if prohibited else "EXCLUSIVE_PROCESS"
-        yield Complaint(
-            Severity.ERROR,
-            f"The compute mode of GPU {gpu.index} ({gpu.name}) is {mode}"
-            + ("" if prohibited else ", and another process holds it"),
-            "In this mode no process may create a context."
-            if prohibited
-            else "In this mode one process at a time may have a context.",
-            (
-                Evidence(f"GPU {gpu.index}: compute mode {gpu.compute_mode} ({mode})", "NVML"),
-                *([Evidence(f"{gpu.processes} compute processes", "NVML")] if gpu.processes is not None else []),
-                *([Evidence("cuDevicePrimaryCtxRetain = 46", "a call in a child process")] if refused == 46 else []),
-            ),
-            f"sudo nvidia-smi -i {gpu.index} -c 0, or choose another GPU with CUDA_VISIBLE_DEVICES",
-            decisive=refused == 46,
-        )
-
-
-@rule(Layer.HARDWARE)
-def mig_without_instances(snapshot: Snapshot) -> Iterator[Complaint]:
-    """MIG is enabled and CUDA finds no compute instance: error 100 while nvidia-smi lists the GPU.
-
-    With multi-instance GPU enabled, CUDA uses instances, not the GPU itself. After MIG was switched on, or after a
-    reboot, no instance exists until one is created.
-
-    Confirm: `nvidia-smi -L` lists the GPU without MIG lines below it.
-    Remedy: create instances, for example `sudo nvidia-smi mig -cgi 0 -C`, or switch MIG off: `sudo nvidia-smi -mig 0`.
-    Reference: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/index.html
-    """
-    gpus = need(snapshot.nvml).gpus
-    enabled = [gpu for gpu in gpus if gpu.mig]
-    unfound = reading.cuda_code(snapshot) == 100 or (reading.cuda_code(snapshot) == 0 and not reading.reached(snapshot))
-    if not enabled or len(enabled) < len(gpus) or not unfound or snapshot.variable("CUDA_VISIBLE_DEVICES") is not None:
-        return
-    yield Complaint(
-        Severity.ERROR,
-        "MIG is enabled, and there is no instance that CUDA could use",
-        "With MIG on, CUDA sees instances, not the GPU, and none was created.",
-        (
-            *(Evidence(f"GPU {gpu.index} ({gpu.name}): MIG is enabled", "NVML") for gpu in enabled),
-            *reading.calls(snapshot),
-        ),
-        "sudo nvidia-smi mig -cgi 0 -C (one instance of the whole GPU), or switch MIG off: sudo nvidia-smi -mig 0",
-        decisive=True,
-    )
-
-
-@rule(Layer.HARDWARE)
-def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The GPU is reached, but has no memory left for another process: creating a context fails with 2.
-
-    A context alone takes some hundred megabytes. Another process, or one that was not ended, holds the memory.
-
-    Confirm: `nvidia-smi` lists the processes and the memory in use.
-    Remedy: end the process that holds it, or choose another GPU with CUDA_VISIBLE_DEVICES.
-    Reference: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html (CUDA_ERROR_OUT_OF_MEMORY)
-    """
-    if reading.cuda_code(snapshot, "cuDevicePrimaryCtxRetain") != 2:
-        need(snapshot.cuda)
-        return
-    busy = [gpu for gpu in reading.answering_gpus(snapshot) if gpu.processes]
-    yield Complaint(
-        Severity.ERROR,
-        "The GPU has no memory left for another process",
-        "Other processes hold it.",
-        (
-            Evidence("cuDevicePrimaryCtxRetain = 2 (CUDA_ERROR_OUT_OF_MEMORY)", "a call in a child process"),
-            *(Evidence(f"GPU {gpu.index}: {gpu.processes} compute processes", "NVML") for gpu in busy),
-        ),
-        "Look at nvidia-smi and end the process that holds the memory, or choose another GPU with CUDA_VISIBLE_DEVICES",
-        decisive=True,
-    )
+#: Drivers that keep a PCI device for a virtual machine.
+VIRTUAL = ("vfio-pci", "pci-stub", "xen-pciback", "nvgrace_gpu_vfio_pci")
 
 
 @rule(Layer.HARDWARE, follows=("gpu-lost", "gpu-needs-reset", "visible-devices-hides-gpus"))

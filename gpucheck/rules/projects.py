@@ -12,8 +12,9 @@ from gpucheck.project.builds import LIBRARIES, Build, builds, locked_build, requ
 from gpucheck.project.images import Image, ours, parse_reference, recognise
 from gpucheck.project.requirements import index_tag
 from gpucheck.record import replace
-from gpucheck.rules.environment import stubs_on_library_path, variable_misspelt, visible_devices_hides_gpus
+from gpucheck.rules.environment import stubs_on_library_path, variable_misspelt
 from gpucheck.rules.rule import CannotTell, Layer, rule
+from gpucheck.rules.visibility import visible_devices_hides_gpus
 
 
 def project_of(snapshot: Snapshot) -> Project | None:

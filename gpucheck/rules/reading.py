@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gpucheck import kb
-from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Snapshot, Why
+from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Service, Snapshot, SystemPackage, Why
 from gpucheck.finding import Evidence, Severity
-from gpucheck.versions import CudaVersion, DriverVersion
+from gpucheck.kb.drivers import Implemented, implemented_cuda
+from gpucheck.versions import ComputeCapability, DriverVersion
 
 
 def pci_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
@@ -23,6 +24,11 @@ def answering_gpus(snapshot: Snapshot) -> tuple[Gpu, ...]:
     return ()
 
 
+def capable(snapshot: Snapshot) -> list[tuple[Gpu, ComputeCapability]]:
+    """The GPUs whose compute capability is known, with it."""
+    return [(gpu, gpu.capability) for gpu in answering_gpus(snapshot) if gpu.capability]
+
+
 def reached(snapshot: Snapshot) -> bool:
     """Whether CUDA was initialised and listed a GPU: then nothing below it can be missing, whatever it looks like."""
     return cuda_code(snapshot) == 0 and isinstance(snapshot.cuda, Seen) and bool(snapshot.cuda.value.gpus)
@@ -36,9 +42,16 @@ def gpu_here(snapshot: Snapshot) -> str:
         return f"{found[0].address} on the PCI bus"
     if snapshot.host.wsl and node(snapshot, "/dev/dxg"):
         return "/dev/dxg of WSL2"
-    if isinstance(snapshot.host.tegra, Seen):
+    if tegra(snapshot):
         return "the GPU of a Jetson"
     return ""
+
+
+def tegra(snapshot: Snapshot) -> bool:
+    """Whether this is a Jetson, or a container on one: its files are the host's, its device nodes may be given."""
+    return isinstance(snapshot.host.tegra, Seen) or any(
+        node(snapshot, path) for path in ("/dev/nvhost-gpu", "/dev/nvmap")
+    )
 
 
 def wants_gpu(snapshot: Snapshot) -> bool:
@@ -60,6 +73,19 @@ def declares_gpu(snapshot: Snapshot) -> str:
 def absence(snapshot: Snapshot) -> Severity:
     """How bad it is that no GPU is reached."""
     return Severity.ERROR if wants_gpu(snapshot) else Severity.NOTE
+
+
+def lacking(snapshot: Snapshot) -> Severity:
+    """How bad it is that a GPU build lacks what it needs for the GPU: nothing to act on where there is no GPU to use."""
+    if gpu_here(snapshot) or declares_gpu(snapshot):
+        return Severity.ERROR
+    return Severity.WARNING if no_kernel(snapshot) else Severity.NOTE
+
+
+def import_names(snapshot: Snapshot, *words: str) -> bool:
+    """Whether a real import failed with one of the words in its error."""
+    trouble = snapshot.imported.value.trouble if isinstance(snapshot.imported, Seen) else ""
+    return any(word and word in trouble for word in words)
 
 
 def node(snapshot: Snapshot, path: str) -> DeviceNode | None:
@@ -95,13 +121,19 @@ def driver_version(snapshot: Snapshot) -> tuple[DriverVersion, str] | None:
     return None
 
 
-def supported_cuda(snapshot: Snapshot) -> tuple[CudaVersion, str] | None:
-    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row."""
-    if isinstance(snapshot.cuda, Seen) and snapshot.cuda.value.cuda:
-        return snapshot.cuda.value.cuda, f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+def supported_cuda(snapshot: Snapshot) -> tuple[Implemented, str] | None:
+    """The newest CUDA that the libcuda in use implements, and the evidence: what it answers, else its branch's row.
+
+    For a branch that has no row it is an extrapolation from its neighbours, and the evidence says so.
+    """
+    if isinstance(snapshot.cuda, Seen) and (cuda := snapshot.cuda.value.cuda):
+        source = f"cuDriverGetVersion of {snapshot.cuda.value.library}"
+        return Implemented(cuda, cuda, source), source
     known = driver_version(snapshot)
-    row = kb.driver_cuda(known[0]) if known else None
-    return (row[0], f"driver {known[0]} in {known[1]}; {row[1]}") if known and row else None
+    if known is None:
+        return None
+    implemented = implemented_cuda(known[0])
+    return implemented, f"driver {known[0]} in {known[1]}; {implemented.reference}"
 
 
 def chosen_libcuda(snapshot: Snapshot) -> Library | None:
@@ -115,6 +147,12 @@ def cuda_code(snapshot: Snapshot, name: str = "cuInit") -> int | None:
     if isinstance(snapshot.cuda, Seen):
         return next((call.code for call in snapshot.cuda.value.calls if call.name == name), None)
     return None
+
+
+def contexts(snapshot: Snapshot) -> dict[str, int]:
+    """What making a context gave, by the GPU's UUID."""
+    gpus = snapshot.cuda.value.gpus if isinstance(snapshot.cuda, Seen) else ()
+    return {gpu.uuid: gpu.context for gpu in gpus if gpu.context is not None}
 
 
 def nvml_code(snapshot: Snapshot) -> int | None:
@@ -146,6 +184,46 @@ def kernel_lines(snapshot: Snapshot, *words: str) -> tuple[Evidence, ...]:
             if any(word in message.text for word in words):
                 return (Evidence(message.text, snapshot.kernel.messages.source),)
     return ()
+
+
+def kernel_text(snapshot: Snapshot) -> str:
+    """The driver's lines in the kernel log, without "NVRM:", joined by single spaces; '' when there are none to see.
+
+    The driver breaks its messages: "installed in this system is not supported by open" / "nvidia.ko because it ...".
+    """
+    if not isinstance(snapshot.kernel.messages, Seen):
+        return ""
+    return " ".join(" ".join(message.text.replace("NVRM:", " ").split()) for message in snapshot.kernel.messages.value)
+
+
+def host_gpus(snapshot: Snapshot) -> tuple[PciDevice, ...]:
+    """NVIDIA GPUs on the bus of the machine itself: a container sees all of its host's there, given to it or not."""
+    return () if in_container(snapshot) else pci_gpus(snapshot)
+
+
+def listed(snapshot: Snapshot) -> int:
+    """How many GPUs the driver lists, through CUDA or NVML, whichever sees more."""
+    facts = (snapshot.cuda, snapshot.nvml)
+    return max(len(fact.value.gpus) if isinstance(fact, Seen) else 0 for fact in facts)
+
+
+def all_driven(snapshot: Snapshot) -> bool:
+    """Whether the driver lists as many GPUs as are on the bus: then what was logged of one before is over."""
+    return 0 < len(pci_gpus(snapshot)) <= listed(snapshot)
+
+
+def packages(snapshot: Snapshot, beginning: str) -> tuple[SystemPackage, ...]:
+    """Packages whose name begins so, as far as a database was seen."""
+    if not isinstance(snapshot.system_packages, Seen):
+        return ()
+    return tuple(package for package in snapshot.system_packages.value if package.name.startswith(beginning))
+
+
+def service(snapshot: Snapshot, name: str) -> Service | None:
+    """A daemon of the driver's; None when that was not seen."""
+    if not isinstance(snapshot.services, Seen):
+        return None
+    return next((service for service in snapshot.services.value if service.name == name), None)
 
 
 def no_kernel(snapshot: Snapshot) -> bool:

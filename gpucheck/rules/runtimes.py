@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from gpucheck import kb
 from gpucheck.facts import Framework, Runtime, Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.kb import drivers
 from gpucheck.record import dataclass
 from gpucheck.rules import reading
-from gpucheck.rules.devices import BELOW
+from gpucheck.rules.causes import REFUSING
 from gpucheck.rules.rule import CannotTell, Layer, rule
 from gpucheck.versions import CudaVersion
 
@@ -107,18 +108,27 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
         raise CannotTell(
             "the driver's CUDA version is not known", ("cuDriverGetVersion", "/proc/driver/nvidia/version")
         )
-    cuda, source = supported
+    implemented, source = supported
     known = reading.driver_version(snapshot)
     for demand in wanting:
-        if demand.major <= cuda.major:
-            continue
+        # Minor-version compatibility begins with CUDA 11: runtimes of CUDA 10.2 and older need a driver of their version.
         family = kb.families().get(demand.major)
-        floor = f"{family.driver_floor} or newer" if family else "newer"
+        if implemented.at_least and _accepts(implemented.at_least, demand, minor=family is not None):
+            continue
+        cuda = implemented.at_most
+        if cuda is None or _accepts(cuda, demand, minor=family is not None):
+            raise CannotTell(
+                f"the driver's branch is not known: it implements CUDA {implemented}, {demand.name} needs CUDA {demand.cuda}",
+                (source,),
+            )
+        floor = f"{family.driver_floor} or newer" if family else _first_branch(demand)
         yield Complaint(
             Severity.ERROR,
             f"The driver is too old for {demand.name}: it supports CUDA {cuda}, the library needs CUDA {demand.cuda}"
             + (" (error 35)" if demand.refusal else ""),
-            f"CUDA {demand.major} needs driver {floor}" + (f"; this is {known[0]}." if known else "."),
+            f"CUDA {demand.major if family else demand.cuda} needs driver {floor}"
+            + (f"; this is {known[0]}." if known else ".")
+            + _does_not_refuse(demand),
             (
                 Evidence(f"CUDA {cuda} is the newest that the driver supports", source),
                 Evidence(f"{demand.name} is built with CUDA {demand.cuda}", demand.source),
@@ -128,6 +138,23 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
             f"Update the host's driver to {floor}, or install a build for CUDA {cuda.major}{_older_build(demand, cuda)}",
             decisive=bool(demand.refusal),
         )
+
+
+def _accepts(cuda: CudaVersion, demand: Demand, *, minor: bool) -> bool:
+    """Whether a driver for ``cuda`` takes a runtime; ``minor``: any of its own CUDA major."""
+    return demand.major <= cuda.major and (minor or demand.version is None or demand.version <= cuda)
+
+
+def _first_branch(demand: Demand) -> str:
+    row = next((row for row in kb.branches().values() if demand.version and row.cuda >= demand.version), None)
+    return f"of branch {row.branch} or newer" if row else "newer"
+
+
+def _does_not_refuse(demand: Demand) -> str:
+    unrefusing = demand.version in drivers.unrefusing()
+    return (
+        f" The runtime of CUDA {demand.version} starts all the same; what is called next fails." if unrefusing else ""
+    )
 
 
 def _older_build(demand: Demand, cuda: CudaVersion) -> str:
@@ -157,10 +184,11 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
         if reading.no_kernel(snapshot) and demands(snapshot):
             raise CannotTell("the driver is the host's; these are only files")
         return
-    cuda, source = supported
+    implemented, source = supported
     known = reading.driver_version(snapshot)
     for demand in demands(snapshot):
-        if demand.version is None or demand.major != cuda.major or demand.version <= cuda:
+        cuda = implemented.at_most
+        if demand.version is None or cuda is None or demand.major != cuda.major or demand.version <= cuda:
             continue
         family = kb.families().get(demand.major)
         if family and known and known[0] < family.driver_floor:
@@ -185,15 +213,7 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
         )
 
 
-@rule(
-    Layer.RUNTIME,
-    follows=(
-        "driver-too-old", "visible-devices-hides-gpus", "compute-mode-exclusive", "gpu-memory-full", "mig-without-instances", "mps-unreachable", "libcuda-is-stub", "cuda-compat-refused", "libcuda-off-loader-path",
-        "libcuda-unloadable", "driver-version-mismatch", "fabric-not-ready", "hmm-breaks-cuda", "uvm-not-working",
-        "wsl-libcuda-shadowed", *BELOW, "device-node-missing", "device-permission-denied", "device-refused-by-cgroup",
-        "device-without-driver", "compute-capability-not-granted", "libcuda-missing", "driver-does-not-answer", "gpu-unreached",
-    ),
-)  # fmt: skip
+@rule(Layer.RUNTIME, follows=("driver-too-old", *REFUSING, "gpu-unreached"))
 def runtime_refused(snapshot: Snapshot) -> Iterator[Complaint]:
     """A CUDA runtime on this system finds no usable GPU: cudaGetDeviceCount fails.
 

@@ -1,94 +1,17 @@
-"""libcuda and NVML: which file a process gets, and what it answers."""
+"""libcuda and NVML: what they answer, and copies that must not be used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gpucheck import kb
-from gpucheck.facts import Library, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Call, Cuda, Library, Nvml, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
-from gpucheck.rules.devices import BELOW
-from gpucheck.rules.rule import CannotTell, Layer, need, rule
+from gpucheck.rules.causes import REFUSING
+from gpucheck.rules.libcuda import comes_from_host, found
+from gpucheck.rules.rule import Layer, need, rule
 from gpucheck.versions import DriverVersion
-
-REAL = ("driver", "wsl", "tegra")
-
-
-def _found(snapshot: Snapshot) -> tuple[Evidence, ...]:
-    """How the linker came to its libcuda, or where it looked in vain."""
-    chosen = snapshot.libcuda
-    if chosen.path:
-        return (Evidence(f"libcuda.so.1 is {chosen.path}, found by {chosen.how}", "dynamic linker"),)
-    return tuple(Evidence(place, "dynamic linker") for place in chosen.considered[:8]) or (
-        Evidence("libcuda.so.1 is not found", "dynamic linker"),
-    )
-
-
-def _comes_from_host(snapshot: Snapshot) -> None:
-    if reading.no_kernel(snapshot):
-        raise CannotTell("libcuda comes from the host when a container starts; these are only files")
-
-
-@rule(Layer.USER_DRIVER, follows=(*BELOW, "compute-capability-not-granted"))
-def libcuda_missing(snapshot: Snapshot) -> Iterator[Complaint]:
-    """libcuda.so.1 is nowhere: no user-space driver is installed or mounted here.
-
-    libcuda belongs to the driver, never to the CUDA toolkit or to a wheel. On a host the driver's package brings it, in a
-    container the engine mounts it from the host.
-
-    Confirm: `ldconfig -p | grep libcuda.so.1`.
-    Remedy: install the driver on the host; start the container with the GPU asked for.
-    Reference: https://docs.nvidia.com/deploy/cuda-compatibility/index.html
-    """
-    _comes_from_host(snapshot)
-    if snapshot.libcuda.path or any(copy.kind in (*REAL, "compat") for copy in snapshot.libcuda_copies):
-        return
-    if isinstance(snapshot.cuda, Seen):
-        return
-    yield Complaint(
-        reading.absence(snapshot),
-        "libcuda.so.1 is nowhere on this system",
-        "It belongs to the driver: the host's driver package brings it, and the container engine mounts it.",
-        _found(snapshot),
-        "docker run --gpus all ... (with the NVIDIA container toolkit on the host)"
-        if reading.in_container(snapshot)
-        else "Install the NVIDIA driver (Ubuntu: sudo ubuntu-drivers install; Debian: sudo apt install nvidia-driver libcuda1)",
-    )
-
-
-@rule(Layer.USER_DRIVER, follows=("no-gpu",))
-def libcuda_off_loader_path(snapshot: Snapshot) -> Iterator[Complaint]:
-    """libcuda.so.1 is on disk, but where the dynamic linker does not look.
-
-    GKE mounts the driver at /usr/local/nvidia without telling the linker; Singularity, Colab, NixOS and driver
-    containers have places of their own. A program that opens libcuda.so.1 by name does not find it.
-
-    Confirm: `ldconfig -p | grep libcuda` prints nothing, the file exists.
-    Remedy: put its folder into LD_LIBRARY_PATH, or into /etc/ld.so.conf.d and run ldconfig.
-    Reference: https://cloud.google.com/kubernetes-engine/docs/how-to/gpus#cuda
-    """
-    if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
-        return
-    copies = [copy for copy in snapshot.libcuda_copies if copy.kind in REAL and copy.path.endswith(".so.1")]
-    if not copies:
-        _comes_from_host(snapshot)
-        return
-    folder = copies[0].path.rsplit("/", 1)[0]
-    path = snapshot.variable("LD_LIBRARY_PATH")
-    yield Complaint(
-        Severity.ERROR,
-        f"libcuda.so.1 is in {folder}, where the dynamic linker does not look",
-        "The folder is neither in LD_LIBRARY_PATH nor in the linker's cache.",
-        (
-            Evidence(f"libcuda {copies[0].version or '(no version in its name)'}", copies[0].path),
-            Evidence(f"LD_LIBRARY_PATH={path}" if path is not None else "LD_LIBRARY_PATH is not set", "environment"),
-            *_found(snapshot)[:3],
-        ),
-        f"export LD_LIBRARY_PATH={folder}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}} (in an image: ENV), "
-        f"or: echo {folder} > /etc/ld.so.conf.d/nvidia.conf && ldconfig",
-        decisive=True,
-    )
 
 
 @rule(Layer.USER_DRIVER)
@@ -96,7 +19,8 @@ def libcuda_is_stub(snapshot: Snapshot) -> Iterator[Complaint]:
     """The toolkit's link-time stub is loaded instead of the driver's libcuda: cuInit = 34.
 
     The toolkit ships stubs/libcuda.so so that programs can be linked on machines without a driver. On LD_LIBRARY_PATH or
-    in /etc/ld.so.conf.d it wins over the real one at run time.
+    in /etc/ld.so.conf.d it wins over the real one at run time. Build tools set the variable for what they run (`xmake run`): start
+    gpucheck the same way to see what they set.
 
     Confirm: `echo $LD_LIBRARY_PATH | tr : '\\n' | grep stubs`; cuInit gives 34 (CUDA_ERROR_STUB_LIBRARY).
     Remedy: remove every */stubs entry; stubs belong to the linker's -L option only.
@@ -105,7 +29,7 @@ def libcuda_is_stub(snapshot: Snapshot) -> Iterator[Complaint]:
     library = reading.chosen_libcuda(snapshot)
     code = reading.cuda_code(snapshot)
     if code != 34 and (library is None or library.kind != "stub"):
-        _comes_from_host(snapshot)
+        comes_from_host(snapshot)
         return
     path = snapshot.variable("LD_LIBRARY_PATH") or ""
     entries = [part for part in path.split(":") if "stubs" in part]
@@ -114,7 +38,7 @@ def libcuda_is_stub(snapshot: Snapshot) -> Iterator[Complaint]:
         "The toolkit's stub of libcuda is loaded instead of the driver's",
         "Stubs are for linking only: they answer every call with error 34.",
         (
-            *_found(snapshot),
+            *found(snapshot),
             *([Evidence(f"{library.size} bytes", library.real)] if library else []),
             *reading.calls(snapshot),
             *(Evidence(f"LD_LIBRARY_PATH has {entry}", "environment") for entry in entries),
@@ -123,36 +47,6 @@ def libcuda_is_stub(snapshot: Snapshot) -> Iterator[Complaint]:
         if entries
         else "Remove the stubs folder from /etc/ld.so.conf.d and run: sudo ldconfig",
         decisive=code == 34,
-    )
-
-
-@rule(Layer.USER_DRIVER)
-def wsl_libcuda_shadowed(snapshot: Snapshot) -> Iterator[Complaint]:
-    """In WSL2 a Linux driver's libcuda is found before the one that Windows provides.
-
-    WSL2 reaches the GPU through /dev/dxg with the libcuda in /usr/lib/wsl/lib. A Linux driver package brings another,
-    which looks for /dev/nvidiactl and finds none.
-
-    Confirm: `ldconfig -p | grep libcuda.so.1` names /usr/lib/x86_64-linux-gnu.
-    Remedy: remove the Linux driver packages from the distribution; keep only the Windows driver.
-    Reference: https://docs.nvidia.com/cuda/wsl-user-guide/index.html
-    """
-    if not snapshot.host.wsl:
-        return
-    library = reading.chosen_libcuda(snapshot)
-    if library is None or library.kind != "driver" or not library.version:
-        return
-    yield Complaint(
-        Severity.ERROR,
-        "A Linux driver's libcuda hides the one that WSL2 provides",
-        "Under WSL2 only the libcuda of /usr/lib/wsl/lib reaches the GPU, through /dev/dxg.",
-        (
-            *_found(snapshot),
-            Evidence(f"version {library.version} is of a Linux driver", library.real),
-            *reading.calls(snapshot),
-        ),
-        "sudo apt purge 'libnvidia-*' 'nvidia-*' && sudo ldconfig (the Windows driver stays)",
-        decisive=reading.cuda_code(snapshot) not in (None, 0),
     )
 
 
@@ -172,7 +66,7 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
     library = reading.chosen_libcuda(snapshot)
     # The code alone tells that the library is one for forward compatibility, wherever it lies.
     if reading.cuda_code(snapshot) != 804 and (library is None or library.kind != "compat"):
-        _comes_from_host(snapshot)
+        comes_from_host(snapshot)
         return
     module = need(snapshot.kernel.driver).version
     code = reading.cuda_code(snapshot)
@@ -203,7 +97,7 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
             else "The driver refuses this pair of versions."
         ),
         (
-            *_found(snapshot),
+            *found(snapshot),
             Evidence(
                 f"kernel module {module}",
                 snapshot.kernel.driver.source if isinstance(snapshot.kernel.driver, Seen) else "",
@@ -223,32 +117,6 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
         "Take it off the linker's path: rm /etc/ld.so.conf.d/*compat*.conf && ldconfig (and out of LD_LIBRARY_PATH), "
         "or update the host's driver",
         decisive=code in (803, 804),
-    )
-
-
-@rule(Layer.USER_DRIVER)
-def libcuda_unloadable(snapshot: Snapshot) -> Iterator[Complaint]:
-    """libcuda.so.1 is found, but cannot be loaded.
-
-    A library that it needs is missing (a half-installed driver), the file is for another architecture, or it is cut off.
-
-    Confirm: `ldd /path/to/libcuda.so.1`.
-    Remedy: install the driver's packages completely; all their libraries must be of one version.
-    Reference: ld.so(8)
-    """
-    if not isinstance(snapshot.cuda, Unseen) or snapshot.cuda.why is not Why.ABSENT:
-        if isinstance(snapshot.cuda, Unseen):
-            need(snapshot.cuda)
-        return
-    if snapshot.libcuda.path is None:
-        return
-    yield Complaint(
-        Severity.ERROR,
-        f"{snapshot.libcuda.path} is found, but cannot be loaded",
-        "The dynamic linker gives the reason in the evidence.",
-        (Evidence(snapshot.cuda.detail, "dlopen in a child process"), *_found(snapshot)),
-        f"Reinstall the driver's packages as a whole; look at: ldd {snapshot.libcuda.path}",
-        decisive=True,
     )
 
 
@@ -280,6 +148,50 @@ def libcuda_in_image(snapshot: Snapshot) -> Iterator[Complaint]:
 
 
 @rule(Layer.USER_DRIVER)
+def driver_answers_nonsense(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The driver's answers make no sense: names that are no text, absurd counts, impossible sizes.
+
+    A library of another driver, a shim that pretends to be one, or damaged memory answers like that. Nothing that rests
+    on such answers can be trusted.
+
+    Confirm: `nvidia-smi -q | head -30`; `ldconfig -p | grep -E 'libcuda|libnvidia-ml'`.
+    Remedy: install the driver's packages again as a whole; take shims (LD_PRELOAD, LD_LIBRARY_PATH) away.
+    Reference: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
+    """
+    seen = [(fact.value, fact.source) for fact in (snapshot.cuda, snapshot.nvml) if isinstance(fact, Seen)]
+    if not seen:
+        need(snapshot.cuda)
+    for value, source in seen:
+        wrong = list(_nonsense(value))
+        if wrong:
+            yield Complaint(
+                Severity.ERROR,
+                f"{value.library.rsplit('/', 1)[-1]} answers what cannot be: {wrong[0]}",
+                "It is damaged, of another driver than the module, or not NVIDIA's.",
+                tuple(Evidence(fact, source) for fact in wrong[:4]),
+                "Install the driver's packages again as a whole and reboot; look at what stands before it: echo $LD_PRELOAD $LD_LIBRARY_PATH",
+                decisive=True,
+            )
+
+
+#: No machine has more GPUs, no GPU more memory (16 TiB), no capability a larger major.
+MOST, MEMORY, MAJOR = 128, 1 << 44, 20
+
+
+def _nonsense(answer: Cuda | Nvml) -> Iterator[str]:
+    if answer.count is not None and not 0 <= answer.count <= MOST:
+        yield f"{answer.count} GPUs"
+    for gpu in answer.gpus:
+        for what, text in (("name", gpu.name), ("UUID", gpu.uuid), ("PCI address", gpu.bus)):
+            if "\ufffd" in text:
+                yield f"the {what} of GPU {gpu.index} is no text"
+        if gpu.memory is not None and gpu.memory > MEMORY:
+            yield f"GPU {gpu.index} has {gpu.memory >> 40} TiB of memory"
+        if gpu.capability is not None and gpu.capability.major > MAJOR:
+            yield f"GPU {gpu.index} has compute capability {gpu.capability}"
+
+
+@rule(Layer.USER_DRIVER, follows=("gpu-lost", "gpu-needs-reset", "gpu-reported-fault"))
 def driver_does_not_answer(snapshot: Snapshot) -> Iterator[Complaint]:
     """A call into the driver hung or crashed the process that made it.
 
@@ -305,15 +217,7 @@ def driver_does_not_answer(snapshot: Snapshot) -> Iterator[Complaint]:
         need(snapshot.cuda)
 
 
-@rule(
-    Layer.USER_DRIVER,
-    follows=(
-        *BELOW, "gpu-lost", "gpu-needs-reset", "driver-version-mismatch", "hmm-breaks-cuda", "uvm-not-working", "fabric-not-ready",
-        "compute-capability-not-granted", "device-node-missing", "device-permission-denied", "device-refused-by-cgroup",
-        "device-without-driver", "libcuda-off-loader-path", "libcuda-is-stub", "wsl-libcuda-shadowed", "cuda-compat-refused",
-        "libcuda-unloadable", "libcuda-missing", "driver-does-not-answer", "visible-devices-hides-gpus", "compute-mode-exclusive", "gpu-memory-full", "mig-without-instances", "mps-unreachable",
-    ),
-)  # fmt: skip
+@rule(Layer.USER_DRIVER, follows=REFUSING)
 def gpu_unreached(snapshot: Snapshot) -> Iterator[Complaint]:
     """CUDA reaches no GPU here: cuInit fails or counts none.
 
@@ -350,10 +254,76 @@ def gpu_unreached(snapshot: Snapshot) -> Iterator[Complaint]:
     if snapshot.cuda.value.gpus and failed.name not in ("cuInit", "cuDevicePrimaryCtxRetain", "cuDeviceGetCount"):
         return
     row = kb.cuda_codes().get(failed.code)
+    nvml = kb.nvml_codes().get(reading.nvml_code(snapshot) or 0)
     yield Complaint(
         severity,
         f"CUDA reaches no GPU: {reading.spell(failed)}",
-        (row.meaning[0].upper() + row.meaning[1:] + ".") if row else "The knowledge base has no meaning for this code.",
+        (
+            (row.meaning[0].upper() + row.meaning[1:] + ".")
+            if row
+            else "The knowledge base has no meaning for this code."
+        )
+        + (f" NVML fails as well: {nvml.meaning}." if nvml and nvml.code else ""),
         (Evidence(reading.spell(failed), snapshot.cuda.source), *reading.calls(snapshot)[1:]),
         "Follow the cause named above; without one, look at: sudo dmesg | grep -iE 'nvrm|xid' and nvidia-smi -q",
+    )
+
+
+#: What a failing nvmlInit tells, where CUDA works.
+NVML_CAUSES = {
+    4: "This process may not open the node that NVML uses (EACCES), or a security module forbids it.",
+    9: "NVML does not find the driver: /proc/driver/nvidia or /dev/nvidiactl is hidden from this process.",
+    12: "NVML does not find a library of its own.",
+    18: "NVML is of another version than the loaded kernel module.",
+    999: "NVML may not open a device that it asks for, as after a cgroup's rules were rewritten.",
+}
+
+
+@rule(
+    Layer.USER_DRIVER,
+    follows=(
+        "driver-version-mismatch",
+        "device-permission-denied",
+        "device-refused-by-cgroup",
+        "gpu-lost",
+        "gpu-needs-reset",
+    ),
+)
+def nvml_fails(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA works and NVML does not: nvidia-smi, monitoring and NCCL fail.
+
+    NVML (libnvidia-ml.so.1) is a second way to the driver. Programs that only compute do not need it; NCCL, nvidia-smi,
+    DCGM and PyTorch's memory reports do. Containers get it with the `utility` capability.
+
+    Confirm: `nvidia-smi`; `ldconfig -p | grep libnvidia-ml`.
+    Remedy: by the code; in a container NVIDIA_DRIVER_CAPABILITIES=compute,utility.
+    Reference: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html
+    """
+    if not reading.reached(snapshot) or isinstance(snapshot.host.tegra, Seen):
+        return
+    several = len(reading.answering_gpus(snapshot)) > 1
+    if isinstance(snapshot.nvml, Unseen):
+        if snapshot.nvml.why is not Why.ABSENT or snapshot.nvml_copies or "libnvidia-ml" not in snapshot.nvml.detail:
+            need(snapshot.nvml)
+        yield Complaint(
+            Severity.WARNING if several else Severity.NOTE,
+            "libnvidia-ml.so.1 is not here: nvidia-smi and NCCL cannot work",
+            "The container was given the compute capability without utility."
+            if reading.in_container(snapshot)
+            else "The driver's package that brings NVML is not installed.",
+            (Evidence(snapshot.nvml.detail, "dlopen in a child process"),),
+            "Set NVIDIA_DRIVER_CAPABILITIES=compute,utility and create the container again"
+            if reading.in_container(snapshot)
+            else "Install it (Debian: sudo apt install libnvidia-ml1; elsewhere it is in the package of nvidia-smi)",
+        )
+        return
+    code = reading.nvml_code(snapshot)
+    if code in (None, 0):
+        return
+    yield Complaint(
+        Severity.WARNING,
+        f"CUDA works, NVML does not: {reading.spell(Call('nvmlInit_v2', code or 0))}",
+        NVML_CAUSES.get(code or 0, "NVML and CUDA reach the driver by different nodes and calls; only NVML's fail."),
+        reading.calls(snapshot),
+        "Look at ls -l /dev/nvidia* and at the containers' settings; nvidia-smi, DCGM and NCCL need NVML",
     )

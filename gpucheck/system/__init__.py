@@ -2,6 +2,6 @@
 
 from gpucheck.system.files import Rootfs
 from gpucheck.system.local import Local
-from gpucheck.system.protocol import NotKept, NotLive, Ran, Readable, Running, Status, System
+from gpucheck.system.protocol import Identity, NotKept, NotLive, Ran, Readable, Running, Status, System
 
-__all__ = ["Local", "NotKept", "NotLive", "Ran", "Readable", "Rootfs", "Running", "Status", "System"]
+__all__ = ["Identity", "Local", "NotKept", "NotLive", "Ran", "Readable", "Rootfs", "Running", "Status", "System"]

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from gpucheck.system.protocol import NotLive, Running, Status
+from gpucheck.system.protocol import Identity, NotLive, Running, Status
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
@@ -97,6 +97,7 @@ class Tree:
     """Files below a root that is never left: how paths are followed there, whatever holds the files. Executes nothing."""
 
     live = False
+    identity: Identity | None = None
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.env: Mapping[str, str] = dict(env or {})
@@ -147,8 +148,17 @@ class Tree:
     def link(self, path: str) -> str:
         return self.target(self.follow(path, last=False), path)
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        return ()
+
     def glob(self, pattern: str) -> tuple[str, ...]:
         return glob_by_names(self, pattern)
+
+    def open_error(self, path: str) -> str:
+        return "?"
+
+    def kernel_log(self) -> str:
+        raise NotLive("these are only files: no kernel runs there")
 
     def follow(self, path: str, *, last: bool = True) -> str:
         """Resolve as chroot(2) would: ``..`` stops at the root, absolute links start at it."""
@@ -204,6 +214,12 @@ class Rootfs(Tree):
 
     def names(self, directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(self._outside(self.follow(directory), directory))))
+
+    def attributes(self, path: str) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listxattr(self._outside(self.follow(path), path))))
+        except OSError:
+            return ()
 
     def start(self, *argv: str, timeout: float) -> Running:
         raise NotLive(f"{argv[0]} was not run: {self.root} is only files")

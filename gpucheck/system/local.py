@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 from collections.abc import Mapping
 
 from gpucheck.system.files import Rootfs, read_regular, status_of
-from gpucheck.system.protocol import Ran, Status
+from gpucheck.system.protocol import Identity, Ran, Status
 
 #: A process in an uninterruptible system call does not even die of SIGKILL: after this many seconds it is left behind.
 ABANDON = 1.0
@@ -22,6 +23,13 @@ class Local(Rootfs):
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         super().__init__("/", os.environ if env is None else env)
+        c_library = os.confstr("CS_GNU_LIBC_VERSION") or ""
+        self.identity = Identity(
+            os.uname().machine,
+            c_library.removeprefix("glibc ") if c_library.startswith("glibc ") else "",
+            os.geteuid(),
+            tuple(sorted({os.getegid(), *os.getgroups()})),
+        )
 
     def resolve(self, path: str) -> str | None:
         try:
@@ -38,8 +46,37 @@ class Local(Rootfs):
     def link(self, path: str) -> str:
         return os.readlink(path)
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listxattr(path)))
+        except OSError:
+            return ()
+
     def names(self, directory: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(directory)))
+
+    def open_error(self, path: str) -> str:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            return errno.errorcode.get(error.errno or 0, "EIO")
+        return ""
+
+    def kernel_log(self) -> str:
+        """/dev/kmsg gives one record a read and EAGAIN at the end (kernel, Documentation/ABI/testing/dev-kmsg)."""
+        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        records = []
+        try:
+            for _ in range(1 << 16):
+                try:
+                    records.append(os.read(fd, 8192))
+                except BlockingIOError:
+                    break
+                except BrokenPipeError:
+                    continue
+        finally:
+            os.close(fd)
+        return b"".join(records).decode(errors="replace")
 
     def start(self, *argv: str, timeout: float) -> Child:
         return Child(argv, timeout, self.env)

@@ -44,6 +44,18 @@ class Ran:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a live system says of itself and of the process that looks."""
+
+    machine: str
+    """As ``uname -m``."""
+    glibc: str
+    """The version of the C library of this process; '' when it is another than glibc."""
+    uid: int
+    groups: tuple[int, ...]
+
+
 class Running(Protocol):
     """A started child process."""
 
@@ -99,12 +111,29 @@ class System(Readable, Protocol):
         """The text of a symbolic link."""
         ...
 
+    def attributes(self, path: str) -> tuple[str, ...]:
+        """The names of a file's extended attributes, as far as they can be seen: xattr(7)."""
+        ...
+
     def names(self, directory: str) -> tuple[str, ...]:
         """The sorted names in a directory."""
         ...
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Sorted paths that match; ``*`` and ``?`` within one component, hidden files only by a leading dot."""
+        ...
+
+    @property
+    def identity(self) -> Identity | None:
+        """None where nothing is live."""
+        ...
+
+    def open_error(self, path: str) -> str:
+        """'' when a device node opens for reading and writing, else the errno's name; '?' where nothing is live."""
+        ...
+
+    def kernel_log(self) -> str:
+        """The kernel's ring buffer. Raises NotLive, or OSError where it may not be read."""
         ...
 
     def start(self, *argv: str, timeout: float) -> Running:

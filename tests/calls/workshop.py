@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -82,3 +84,33 @@ def counts(process: Process) -> Counter[str]:
 def named(process: Process, name: str) -> tuple[Call, ...]:
     """The noted calls of a function."""
     return tuple(call for call in process.calls if call.function == name)
+
+
+def base(name: str) -> str:
+    """cuGetProcAddress("cuCtxCreate") hands out cuCtxCreate_v2 or cuCtxCreate_v2_ptsz."""
+    return re.sub(r"(_v\d+)?(_ptsz|_ptds)?$", "", name)
+
+
+def by_base(process: Process) -> Counter[str]:
+    """All calls by function, versions of one together."""
+    counted: Counter[str] = Counter()
+    for name, count in counts(process).items():
+        counted[base(name)] += count
+    return counted
+
+
+def witness(
+    command: Sequence[str | Path], env: Mapping[str, str], folder: Path, timeout: float = 300
+) -> tuple[str, Counter[str]]:
+    """The command in gdb: its output, and what breakpoints at all functions counted."""
+    if shutil.which("gdb") is None:
+        missing("the calls that a second witness sees", "apt install gdb")
+    hits, output, script = folder / "hits.json", folder / "output", Path(__file__).with_name("witness.py")
+    files = {"HITS": str(hits), "OUTPUT": str(output)}
+    ran = plain(["gdb", "-batch", "-nx", "-x", script, "--args", *command], {**env, **files}, timeout)
+    assert hits.exists(), ran.stderr
+    counted: Counter[str] = Counter()
+    for names, count in json.loads(hits.read_text()).items():
+        (name,) = {base(name) for name in names.split()}
+        counted[name] += count
+    return output.read_text(), counted

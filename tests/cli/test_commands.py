@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from gpucheck.codec import encode
+from gpucheck.compat.reasons import REASONS
 from gpucheck.facts import Imported
 from gpucheck.rules import RULES
 from tests.machines import answers, bare, gpu, healthy, torch
@@ -150,7 +151,10 @@ def test_a_snapshot_is_what_doctor_sees(tmp_path: Path) -> None:
 
 def test_explain_lists_all_rules_and_prints_one() -> None:
     listed = gpucheck("explain")
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == [rule.id for rule in RULES]
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == [
+        *(rule.id for rule in RULES),
+        *REASONS,
+    ]
     one = gpucheck("explain", "libcuda-is-stub")
     assert one.stdout.startswith(
         "libcuda-is-stub (user driver)\n\nThe toolkit's link-time stub is loaded instead of the driver's libcuda: cuInit = 34.\n"

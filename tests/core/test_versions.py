@@ -29,6 +29,7 @@ def test_what_is_no_driver_version_is_refused(text: str) -> None:
 def test_cuda_versions_are_numbers_not_text() -> None:
     assert CudaVersion.parse("12.10") > CudaVersion.parse("12.9")  # type: ignore[operator]
     assert str(CudaVersion.parse("13.5.37")) == "13.5"
+    assert str(CudaVersion.parse("13.4.46rc1")) == "13.4"
     assert CudaVersion.from_code(12020) == CudaVersion(12, 2)
     assert CudaVersion.from_code(13050) == CudaVersion(13, 5)
     assert CudaVersion.from_code(0) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from tests.elf.workshop import Workshop, loaded_by, run
 from tests.needs import missing
+
+#: CAP_NET_RAW, permitted and effective: struct vfs_cap_data of linux/capability.h, revision 2, as setcap(8) writes it.
+CAPABLE = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
 
 @pytest.fixture
@@ -28,9 +32,11 @@ def public(workshop: Workshop) -> Iterator[Workshop]:
     shutil.rmtree(here)
 
 
-def check(workshop: Workshop, program: Path) -> list[str | None]:
-    """Make the program set-user-ID, run it as nobody; the files of the folder that it loads."""
-    program.chmod(0o4755)
+def check(workshop: Workshop, program: Path, *, capable: bool = False) -> list[str | None]:
+    """Make the program set-user-ID, or capable of something; run it as nobody; the files of the folder that it loads."""
+    program.chmod(0o755 if capable else 0o4755)
+    if capable:
+        os.setxattr(program, "security.capability", CAPABLE)
     process = workshop.predict(program)
     assert process.secure
     argv = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env")
@@ -85,3 +91,23 @@ def test_a_token_in_a_needed_name_is_an_error(public: Workshop) -> None:
     public.lib("lib/libx.so", "$ORIGIN/liby.so")
     public.lib("lib/liby.so")
     assert check(public, public.real_program("lister", "libx.so", rpath="{here}/lib")) == []
+
+
+def test_file_capabilities_make_it_secure(public: Workshop) -> None:
+    public.lib("rpath/libx.so")
+    public.lib("env/liby.so")
+    public.env["LD_LIBRARY_PATH"] = "{here}/env"
+    assert check(public, public.real_program("lister", "libx.so", rpath="{here}/rpath"), capable=True) == [
+        "rpath/libx.so"
+    ]
+    assert check(public, public.real_program("lister", "liby.so"), capable=True) == []
+
+
+def test_tunables_do_not_count_in_secure_mode(public: Workshop) -> None:
+    for name in ("x86-64-v3", "x86-64-v2"):
+        public.lib(f"rpath/glibc-hwcaps/{name}/libx.so")
+    public.lib("rpath/libx.so")
+    program = public.real_program("lister", "libx.so", rpath="{here}/rpath")
+    (plain,) = check(public, program)
+    public.env["GLIBC_TUNABLES"] = "glibc.cpu.hwcaps=-POPCNT"
+    assert check(public, program) == [plain]

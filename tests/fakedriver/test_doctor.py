@@ -84,6 +84,20 @@ def seen(script: str, variables: tuple[tuple[str, str], ...]) -> Snapshot:
         (H100 + "gpu0.remapped = 0, 1, 0, 1\n", "gpu-needs-reset"),
         ("gpu = T4\ndriver = 470.256.02\n", "driver-too-old"),
         ("gpu = GTX-1080-Ti\n", "gpu-not-covered-by-build"),
+        (H100 + "cuDevicePrimaryCtxRetain = 46\n", "gpu-gives-no-context"),
+        ("gpu = H100:2\ncuDevicePrimaryCtxRetain@1 = 46\n", "gpu-gives-no-context"),
+        (H100 + "cuDevicePrimaryCtxRetain = 214\n", "gpu-gives-no-context"),
+        (H100 + "cuDeviceGetName = garbage\n", "driver-answers-nonsense"),
+        (H100 + "cuDeviceGetCount = garbage\n", "driver-answers-nonsense"),
+        (H100 + "cuDeviceTotalMem = garbage\n", "driver-answers-nonsense"),
+        (H100 + "nvmlDeviceGetName = garbage\n", "driver-answers-nonsense"),
+        (H100 + "nvmlDeviceGetUUID = garbage\n", "driver-answers-nonsense"),
+        (H100 + "nvmlDeviceGetPciInfo = garbage\n", "driver-answers-nonsense"),
+        (H100 + "nvmlDeviceGetCount = garbage\n", "driver-answers-nonsense"),
+        (H100 + "nvmlDeviceGetHandleByIndex = 15\n", "gpu-lost"),
+        (H100 + "nvmlInit_v2 = 9\ncuInit = 100\n", "gpu-unreached"),
+        ("gpu = A100\ngpu0.mig = on\ngpu0.mig_instances = 1g.10gb, 1g.10gb\n", None),
+        ("gpu = A100:2\ngpu0.mig = on\ngpu0.mig_instances = 3g.40gb\n", "mig-instances-uncounted"),
     ],
 )
 def test_the_root_cause(script: str, root: str | None) -> None:
@@ -95,3 +109,30 @@ def test_the_root_cause(script: str, root: str | None) -> None:
 def test_visible_devices_hide_the_gpu(value: str) -> None:
     report = judge(seen(H100, (("CUDA_VISIBLE_DEVICES", value),)))
     assert [finding.rule for finding in report.findings][:1] == ["visible-devices-hides-gpus"]
+
+
+@pytest.mark.parametrize("code", [4, 9, 12, 999])
+def test_nvml_that_fails_beside_cuda_that_works_is_a_limit(code: int) -> None:
+    report = judge(seen(H100 + f"nvmlInit_v2 = {code}\n", ()))
+    assert [(finding.rule, finding.severity.value) for finding in report.findings] == [("nvml-fails", "warning")]
+    assert report.exit_code() == 0
+
+
+def test_questions_that_take_seconds_are_told() -> None:
+    report = judge(seen(H100 + "nvmlDeviceGetMemoryInfo = slow 5500\n", ()))
+    assert [finding.rule for finding in report.findings] == ["gpu-answers-slowly"]
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("0,9,1", "visible-devices-ends-early"),
+        ("1,GPU-aaaaaaaa", "visible-devices-ends-early"),
+        ("0,1", None),
+        ("1", None),
+        ("0,", None),
+    ],
+)
+def test_visible_devices_of_which_some_are_read(value: str, rule: str | None) -> None:
+    report = judge(seen("gpu = H100:2\n", (("CUDA_VISIBLE_DEVICES", value),)))
+    assert [finding.rule for finding in report.findings] == ([rule] if rule else [])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ci.engine import Engine
 from tests.cache import driver_folder
-from tests.trace.commands import DRIVER
+from tests.trace.commands import DRIVER, conforming
 
 
 def in_container(
@@ -35,7 +35,7 @@ def test_a_real_libcuda_is_traced(engine: Engine, images: dict[str, str], pyz: P
     assert stdout == "100\n"
     traceback, _, report = stderr.partition("\n{\n")
     assert "OSError: libcudart.so.99" in traceback
-    document = json.loads("{" + report)
+    document = conforming("{" + report)
     assert document["backend"] == ["ld-debug"]
     assert document["exit"] == 1
     assert document["missing"] == ["libcudart.so.99"]

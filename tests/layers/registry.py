@@ -33,9 +33,23 @@ class Served:
 
 def certificate(folder: Path) -> Path:
     """A CA and a certificate for loopback that it signed; returns the CA's."""
-    run = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    run = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
     subprocess.run(
-        [*run, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.crt"], cwd=folder, check=True, capture_output=True
+        [*run, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.crt"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
     )
     (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     subprocess.run(
@@ -126,5 +140,3 @@ def push(served: Served, layout: Layout, repository: str, tag: str) -> None:
         manifest(blobs[digest], digest)
     only = len(layout.entries) == 1
     manifest(blobs[layout.entries[0]["digest"]] if only else (layout.folder / "index.json").read_bytes(), tag)
-
-

@@ -298,9 +298,7 @@ def test_a_dropped_connection_is_taken_up_again(
     assert asked[0] is None and all(asked[1:]) and len(asked) == 4
 
 
-def test_one_that_never_sends_all(
-    server: Server, image: tuple[str, str], around: Mapping[str, str]
-) -> None:
+def test_one_that_never_sends_all(server: Server, image: tuple[str, str], around: Mapping[str, str]) -> None:
     reference, path = image
     server.answers[path] = lambda _: (200, {"Content-Length": "1000000"}, b"")
     with pytest.raises(ImageError, match=r"stopped sending after 0 bytes .*; try again"):
@@ -375,7 +373,10 @@ def longer(server: Server, path: str) -> None:
         (lambda server, path: server.answers.update({path: (403, {}, b"")}), r"does not let x be read .*\(403\)"),
         (lambda server, path: server.answers.update({path: (429, {}, b"")}), "too many requests"),
         (lambda server, path: server.answers.update({path: (503, {}, b"down")}), "answers 503 .*'down'"),
-        (lambda server, path: server.answers.update({path: (302, {"Location": "file:///etc/passwd"}, b"")}), "no web address"),
+        (
+            lambda server, path: server.answers.update({path: (302, {"Location": "file:///etc/passwd"}, b"")}),
+            "no web address",
+        ),
         (
             lambda server, path: server.answers.update({path: (302, {"Location": "http://192.0.2.1/x"}, b"")}),
             "without TLS; if that is meant: --plain-http",

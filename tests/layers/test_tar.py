@@ -47,9 +47,9 @@ def read(data: bytes, seed: int = 0) -> list[tuple[object, ...]]:
     ]
 
 
-names = some.text(some.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150).filter(
-    lambda name: name not in (".", "..")
-)
+names = some.text(
+    some.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150
+).filter(lambda name: name not in (".", ".."))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -107,7 +107,7 @@ def test_sparse_files_have_their_real_size(version: str, tmp_path: Path) -> None
     """100 GB that take no room: what is stored of them is small."""
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
-        for at in range(0, 60):
+        for at in range(60):
             file.seek(at * (1 << 30))
             file.write(b"data")
         file.truncate(100 << 30)

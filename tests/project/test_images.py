@@ -9,9 +9,9 @@ import pytest
 
 from ci.matrix import BASES
 from gpucheck import kb
-from gpucheck.project.builds import rows
+from gpucheck.kb.frameworks import builds
 from gpucheck.project.images import OurImage, bases, ours, parse_reference, recognise
-from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
+from gpucheck.versions import DriverVersion
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,17 +90,10 @@ def test_rows_of_images_make_sense() -> None:
     assert {row.libc for row in bases()} == {"glibc", "musl"}
 
 
-def test_rows_of_builds_make_sense() -> None:
-    assert len({(row.library, row.version) for row in rows()}) == len(rows())
-    for row in rows():
-        assert CudaVersion.parse(row.cuda) or row.cuda.isdigit()
-        assert all(map(ComputeCapability.parse, row.capabilities.split()))
-        assert row.how and row.source.startswith("https://")
+def test_the_cuda_of_a_library_on_pypi_does_not_go_back() -> None:
+    from gpucheck.markers import release
 
-
-def test_the_cuda_of_a_library_does_not_go_back() -> None:
-    from gpucheck.project.markers import release
-
-    for library in {row.library for row in rows()}:
-        cudas = [release(row.cuda)[:1] for row in sorted((row for row in rows() if row.library == library), key=lambda row: release(row.version))]  # fmt: skip
-        assert cudas == sorted(cudas), library
+    for library in ("torch", "tensorflow", "xgboost", "onnxruntime-gpu"):
+        rows = sorted((row for row in builds(library) if row.pypi), key=lambda row: release(row.version))
+        majors = [row.cuda_majors for row in rows]
+        assert len(rows) >= 4 and majors == sorted(majors), library

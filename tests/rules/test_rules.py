@@ -34,7 +34,7 @@ from tests.machines import (
     with_host,
     with_kernel,
 )
-from tests.rules import images, libraries, surroundings
+from tests.rules import images, libraries, requirements, surroundings
 
 FAIL, PASS, UNKNOWN = Status.FAIL, Status.PASS, Status.UNKNOWN
 
@@ -237,12 +237,17 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     (
         "device-permission-denied",
         "group video",
-        healthy(nodes=nodes(node("/dev/nvidiactl", "EACCES", mode=0o660, gid=44))),
+        healthy(nodes=nodes(node("/dev/nvidiactl", "EACCES", mode=0o660, gid=44)), cuda=answers(("cuInit", 100))),
         FAIL,
     ),
     ("device-permission-denied", "opens", healthy(), PASS),
     ("device-permission-denied", "an image", image(), UNKNOWN),
-    ("device-refused-by-cgroup", "refused", healthy(nodes=nodes(node("/dev/nvidiactl", "EPERM"))), FAIL),
+    (
+        "device-refused-by-cgroup",
+        "refused",
+        healthy(nodes=nodes(node("/dev/nvidiactl", "EPERM")), cuda=answers(("cuInit", 100))),
+        FAIL,
+    ),
     ("device-refused-by-cgroup", "opens", healthy(), PASS),
     ("device-refused-by-cgroup", "an image", image(), UNKNOWN),
     ("device-without-driver", "left over", bare(nodes=nodes(node("/dev/nvidiactl", "ENXIO"))), FAIL),
@@ -369,6 +374,16 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
             runtimes=(cudart(code=35, driver="12.2"),),
         ),
         PASS,
+    ),
+    (
+        "driver-too-old",
+        "CUDA 10 knows no minor-version compatibility",
+        healthy(
+            frameworks=(),
+            cuda=answers(("cuInit", 0), cuda="10.1", gpus=(gpu(),)),
+            runtimes=(cudart("10.2.89", code=35, driver="10.1"),),
+        ),
+        FAIL,
     ),
     ("driver-too-old", "no libcuda is another matter", bare(), PASS),
     ("driver-too-old", "newer driver", healthy(frameworks=(torch("2.7.1+cu118"),)), PASS),
@@ -626,8 +641,8 @@ ALWAYS_KNOWN = {
     "visible-devices-hides-gpus", "stubs-on-library-path", "library-path-has-empty-element", "variable-misspelt",
 }  # fmt: skip
 
-CASES += [*libraries.CASES, *surroundings.CASES, *images.CASES]
-ALWAYS_KNOWN |= libraries.ALWAYS_KNOWN | surroundings.ALWAYS_KNOWN
+CASES += [*libraries.CASES, *requirements.CASES, *surroundings.CASES, *images.CASES]
+ALWAYS_KNOWN |= libraries.ALWAYS_KNOWN | requirements.ALWAYS_KNOWN | surroundings.ALWAYS_KNOWN
 
 BY_ID = {rule.id: rule for rule in RULES}
 

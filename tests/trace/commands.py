@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
 from tests.needs import missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +96,17 @@ def trace(
         check=False,
     )
     text = report.read_text() if report.exists() else ""
-    return Traced(done.returncode, done.stdout, done.stderr, json.loads(text) if text else {})
+    return Traced(done.returncode, done.stdout, done.stderr, conforming(text) if text else {})
+
+
+SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/schema/trace.json").read_text()))
+
+
+def conforming(text: str) -> dict[str, Any]:
+    """A document that follows the published schema."""
+    document: dict[str, Any] = json.loads(text)
+    SCHEMA.validate(document)
+    return document
 
 
 def compiler() -> str:

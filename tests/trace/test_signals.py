@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trace.commands import argv, environment, strace
+from tests.trace.commands import argv, conforming, environment, strace
 
 #: Says that it is ready, then each signal that it gets, until SIGUSR2; then how often it got each.
 LISTENER = """
@@ -63,7 +62,7 @@ def test_a_forwarded_signal_that_ends_the_command(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n"
         process.terminate()
         assert process.wait(60) == 143
-    assert json.loads(report.read_text())["signal"] == "SIGTERM"
+    assert conforming(report.read_text())["signal"] == "SIGTERM"
 
 
 def _read_until(terminal: int, text: str) -> str:
@@ -96,7 +95,7 @@ def test_control_c_reaches_the_command_once(tmp_path: Path, backend: str) -> Non
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
         os.close(terminal)
-    assert json.loads(report.read_text())["exit"] == 0
+    assert conforming(report.read_text())["exit"] == 0
 
 
 def test_control_c_that_ends_the_command_leaves_the_report(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_control_c_that_ends_the_command_leaves_the_report(tmp_path: Path) -> No
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     finally:
         os.close(terminal)
-    assert json.loads(report.read_text())["signal"] == "SIGINT"
+    assert conforming(report.read_text())["signal"] == "SIGINT"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -64,9 +64,10 @@ def _head(trace: CallTrace, paint: Paint, killed: Collection[int]) -> Iterator[s
         for seen in diagnosis.seen:
             yield f"  seen: {seen}"
     elif trace.processes:
-        mark, tint = MARKS["ok"]
         calls = sum(function.calls for process in trace.processes for function in process.functions)
-        yield f"{paint(mark, tint)} no call failed, of {calls}"
+        mark, tint = MARKS["ok" if calls else "absent"]
+        said = f"no call failed, of {calls}" if calls else "no call was made into the libraries that were opened"
+        yield f"{paint(mark, tint)} {said}"
     elif trace.watched:
         mark, tint = MARKS["absent"]
         count = "1 process" if len(trace.watched) == 1 else f"{len(trace.watched)} processes"

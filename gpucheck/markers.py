@@ -1,8 +1,9 @@
-"""Environment markers (PEP 508) for Linux on x86-64, in three values: what is not known here decides nothing."""
+"""Environment markers (PEP 508) for Linux, in three values: what is not known here decides nothing."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 #: https://packaging.python.org/en/latest/specifications/dependency-specifiers/#environment-markers
 LINUX = {
@@ -24,66 +25,67 @@ LONGEST = 50_000
 DEPTH = 50
 
 
-def holds(marker: str, python: str = "") -> bool | None:
-    """Whether a marker is true on Linux x86-64 with a Python such as ``3.13``; None when that cannot be told."""
+def holds(marker: str, python: str = "", machine: str = "x86_64") -> bool | None:
+    """Whether a marker is true on Linux with a Python such as ``3.13``; None when that cannot be told."""
     if not marker.strip():
         return True
     if len(marker) > LONGEST:
         return None
     tokens = [(match.lastgroup or "", match[match.lastgroup or ""]) for match in re.finditer(_TOKEN, marker)]
     try:
-        value, rest = _either(tokens, python, 0)
+        value, rest = _either(tokens, {**LINUX, "platform_machine": machine, "python": python}, 0)
     except (IndexError, ValueError):
         return None
     return None if rest else value
 
 
 _Tokens = list[tuple[str, str]]
+Facts = Mapping[str, str]
 
 
-def _either(tokens: _Tokens, python: str, depth: int) -> tuple[bool | None, _Tokens]:
-    value, tokens = _both(tokens, python, depth)
+def _either(tokens: _Tokens, facts: Facts, depth: int) -> tuple[bool | None, _Tokens]:
+    value, tokens = _both(tokens, facts, depth)
     while tokens and tokens[0] == ("word", "or"):
-        other, tokens = _both(tokens[1:], python, depth)
+        other, tokens = _both(tokens[1:], facts, depth)
         value = True if True in (value, other) else None if None in (value, other) else False
     return value, tokens
 
 
-def _both(tokens: _Tokens, python: str, depth: int) -> tuple[bool | None, _Tokens]:
-    value, tokens = _one(tokens, python, depth)
+def _both(tokens: _Tokens, facts: Facts, depth: int) -> tuple[bool | None, _Tokens]:
+    value, tokens = _one(tokens, facts, depth)
     while tokens and tokens[0] == ("word", "and"):
-        other, tokens = _one(tokens[1:], python, depth)
+        other, tokens = _one(tokens[1:], facts, depth)
         value = False if False in (value, other) else None if None in (value, other) else True
     return value, tokens
 
 
-def _one(tokens: _Tokens, python: str, depth: int) -> tuple[bool | None, _Tokens]:
+def _one(tokens: _Tokens, facts: Facts, depth: int) -> tuple[bool | None, _Tokens]:
     if tokens[0][0] == "open":
         if depth > DEPTH:
             raise ValueError("too deep")
-        value, tokens = _either(tokens[1:], python, depth + 1)
+        value, tokens = _either(tokens[1:], facts, depth + 1)
         if tokens[0][0] != "close":
             raise ValueError("no closing bracket")
         return value, tokens[1:]
     (left_kind, left), (kind, operator), (right_kind, right) = tokens[:3]
     if kind != "operator" or {left_kind, right_kind} != {"word", "text"}:
         raise ValueError("not a comparison")
-    return _compare(left, " ".join(operator.split()), right, python), tokens[3:]
+    return _compare(left, " ".join(operator.split()), right, facts), tokens[3:]
 
 
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
-def _compare(left: str, operator: str, right: str, python: str) -> bool | None:
+def _compare(left: str, operator: str, right: str, facts: Facts) -> bool | None:
     if left[0] in "'\"":
         if operator in ("in", "not in"):
-            value = LINUX.get(right)
+            value = facts.get(right)
             return None if value is None else (left[1:-1] in value) is (operator == "in")
         left, operator, right = right, _MIRRORED.get(operator, operator), left
     wanted = right[1:-1]
     if left in ("python_version", "python_full_version"):
-        return satisfies(python, operator + wanted) if python else None
-    value = LINUX.get(left)
+        return satisfies(facts["python"], operator + wanted) if facts["python"] else None
+    value = facts.get(left)
     if value is None or operator not in ("==", "!=", "in", "not in"):
         return None
     found = value == wanted if operator in ("==", "!=") else value in wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpucheck.project.markers import holds, release, satisfies
+from gpucheck.markers import holds, release, satisfies
 
 
 @pytest.mark.parametrize(

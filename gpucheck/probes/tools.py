@@ -1,0 +1,183 @@
+"""What frameworks compile kernels with: Triton's ptxas, a C compiler, libdevice; and the linker's cache that Triton asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gpucheck import kb
+from gpucheck.elf import ElfError, find_native_linker
+from gpucheck.elf.cache import read_cache
+from gpucheck.facts import Distributed, Python, Seen, Unseen, Why
+from gpucheck.installed import Cached, Tool
+from gpucheck.probes.libraries import folders
+from gpucheck.probes.text import read_text
+from gpucheck.system import System
+from gpucheck.versions import CudaVersion
+
+#: Distributions under which Triton comes.
+TRITON: Final = ("triton", "pytorch-triton", "triton-nightly")
+
+#: Constants are searched by pieces of this size; a text may lie across two of them.
+PIECE: Final = 1 << 19
+MAX_SEARCHED: Final = 48 << 20
+
+
+def tools(
+    system: System,
+    environments: Sequence[Python],
+    installed: tuple[Distributed, ...],
+    cache: Seen[tuple[Cached, ...]] | Unseen,
+) -> Seen[tuple[Tool, ...]] | Unseen:
+    """The tools of Triton and of XLA, for those of them that are installed; ABSENT when none is."""
+    found: list[Tool] = []
+    for dist in installed:
+        if dist.name in TRITON and system.resolve(f"{dist.location}/triton/runtime"):
+            found += _triton(system, dist, cache, environments)
+        if dist.name in ("tensorflow", "jax") and (dist.name == "tensorflow" or _has_plugin(installed, dist.location)):
+            found.append(_libdevice(system, dist))
+    if not found:
+        return Unseen(Why.ABSENT, (), "neither Triton nor XLA is installed")
+    return Seen(tuple(found), "the files of Triton and XLA")
+
+
+def _has_plugin(installed: tuple[Distributed, ...], location: str) -> bool:
+    return any(dist.location == location and re.fullmatch(r"jax-cuda\d+-plugin", dist.name) for dist in installed)
+
+
+def _first(system: System, places: Sequence[str]) -> str:
+    return next(
+        (
+            path
+            for place in places
+            for path in (system.glob(place) if "*" in place else (place,))
+            if system.resolve(path)
+        ),
+        "",
+    )
+
+
+def _on_path(system: System, *programs: str) -> str:
+    """A program on PATH, or where PATH is not known (an image without one) in the usual folders."""
+    path = system.env.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return _first(system, [f"{folder}/{name}" for name in programs for folder in path.split(":") if folder])
+
+
+# -- Triton ------------------------------------------------------------------------------------------------------------
+
+
+def _triton(
+    system: System, dist: Distributed, cache: Seen[tuple[Cached, ...]] | Unseen, environments: Sequence[Python]
+) -> Iterator[Tool]:
+    """Source: triton/runtime/build.py, triton/backends/nvidia/driver.py and compiler.py; older: triton/common/."""
+    user, home = f"{dist.name} {dist.version}", f"{dist.location}/triton"
+    chosen = system.env.get("TRITON_PTXAS_PATH", "")
+    places = [chosen] if chosen else [f"{home}/backends/nvidia/bin/ptxas", f"{home}/common/../third_party/cuda/bin/ptxas", f"{home}/third_party/cuda/bin/ptxas"]  # fmt: skip
+    path = _first(system, places) or ("" if chosen else _on_path(system, "ptxas"))
+    yield Tool("ptxas", user, path, _ptxas_cuda(system, path), tuple(places))
+    blackwell = f"{home}/backends/nvidia/bin/ptxas-blackwell"
+    if not chosen and system.resolve(blackwell):
+        yield Tool("ptxas-blackwell", user, blackwell, _ptxas_cuda(system, blackwell), (blackwell,))
+    compiler = system.env.get("CC") or _on_path(system, "gcc", "clang", "cc")
+    yield Tool("compiler", user, compiler, None, ("CC", "gcc and clang on PATH"))
+    include = [f"{each.prefix.rstrip('/')}/include/python{each.version}*/Python.h" for each in environments if dist.location in each.packages]  # fmt: skip
+    version = next((each.version for each in environments if dist.location in each.packages), "")
+    include += [
+        path for home in _homes(system, environments) for path in (f"{home}/include/python{version}*/Python.h",)
+    ]
+    yield Tool("header", user, _first(system, include), None, tuple(include))
+    yield _libcuda_for_triton(system, dist, cache)
+
+
+def _homes(system: System, environments: Sequence[Python]) -> Iterator[str]:
+    """The prefixes of the interpreters that virtual environments come from (PEP 405), and the system's."""
+    for environment in environments:
+        text = read_text(system, f"{environment.prefix.rstrip('/')}/pyvenv.cfg")
+        if isinstance(text, Seen) and (home := re.search(r"^home\s*=\s*(\S+)/bin/?\s*$", text.value, re.MULTILINE)):
+            yield home[1]
+            # A link of a link: /opt/python/bin/python3 may be one to /usr/bin.
+            real = system.resolve(f"{home[1]}/bin/python3") or ""
+            if "/bin/" in real:
+                yield real.rsplit("/bin/", 1)[0]
+    yield from ("/usr", "/usr/local")
+
+
+def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
+    """``Cuda compilation tools, release 12.8, V12.8.93`` in its constants."""
+    if not path:
+        return None
+    from gpucheck.elf import read_elf
+    from gpucheck.elf.sections import read_sections
+
+    try:
+        for section in read_sections(system, read_elf(system, path)):
+            if section.name != ".rodata":
+                continue
+            for at in range(0, min(section.size, MAX_SEARCHED), PIECE):
+                data = system.read(path, min(PIECE + 64, section.size - at), section.offset + at)
+                if match := re.search(rb"release (\d+\.\d+), V\d", data):
+                    return CudaVersion.parse(match[1].decode())
+    except (ElfError, OSError):
+        pass
+    return None
+
+
+def _libcuda_for_triton(system: System, dist: Distributed, cache: Seen[tuple[Cached, ...]] | Unseen) -> Tool:
+    """Triton links its launcher with libcuda and takes the folder from the linker's cache, not from where libcuda is loaded.
+
+    Up to 3.1 it wants a file libcuda.so in such a folder, newer ones link with libcuda.so.1; both fall back to LD_LIBRARY_PATH.
+    """
+    user, home = f"{dist.name} {dist.version}", f"{dist.location}/triton"
+    texts = [read_text(system, f"{home}/{name}") for name in ("backends/nvidia/driver.py", "common/build.py", "runtime/build.py")]  # fmt: skip
+    code = "".join(text.value for text in texts if isinstance(text, Seen))
+    name = "libcuda.so.1" if re.search(r"os\.path\.join\(path, ['\"]libcuda\.so\.1['\"]\)", code) else "libcuda.so"
+    if chosen := system.env.get("TRITON_LIBCUDA_PATH"):
+        return Tool("libcuda", user, _first(system, [f"{chosen}/{name}"]), None, ("TRITON_LIBCUDA_PATH",))
+    entries = cache.value if isinstance(cache, Seen) else ()
+    places = [each.path.rpartition("/")[0] for each in entries if each.soname.startswith("libcuda.so")]
+    if not places and "LD_LIBRARY_PATH" in code:
+        places = list(folders(system, "LD_LIBRARY_PATH"))
+    tried = tuple(f"{folder}/{name}" for folder in dict.fromkeys(places))
+    return Tool("libcuda", user, _first(system, tried), None, tried or ("ldconfig -p",))
+
+
+# -- XLA ---------------------------------------------------------------------------------------------------------------
+
+
+def _libdevice(system: System, dist: Distributed) -> Tool:
+    """XLA reads libdevice.10.bc from a CUDA folder; the wheels bring it in nvidia-cuda-nvcc and nvidia-nvvm.
+
+    Source: xla/tsl/platform/default/cuda_root_path.cc (CandidateCudaRoots), https://openxla.org/xla/flags_guidance
+    """
+    roots = [match[1] for match in re.finditer(r"--xla_gpu_cuda_data_dir=(\S+)", system.env.get("XLA_FLAGS", ""))]
+    roots += [f"{dist.location}/nvidia/cuda_nvcc", f"{dist.location}/nvidia/cu13", f"{dist.location}/nvidia/cuda_nvvm"]
+    roots += [root for name in ("CUDA_HOME", "CUDA_DIR", "CONDA_PREFIX") for root in folders(system, name)]
+    roots += ["/usr/local/cuda", "/usr/local/cuda-*", "/opt/cuda", "/usr/lib/cuda", "/usr/lib/nvidia-cuda-toolkit", "."]
+    places = [f"{root}/nvvm/libdevice/libdevice*.bc" for root in roots if root.startswith("/")]
+    places += [f"{root}/libdevice/libdevice*.bc" for root in roots if root.startswith("/usr/lib")]
+    return Tool("libdevice", f"{dist.name} {dist.version}", _first(system, places), None, tuple(places))
+
+
+# -- the linker's cache ------------------------------------------------------------------------------------------------
+
+
+def cached(system: System) -> Seen[tuple[Cached, ...]] | Unseen:
+    """The GPU libraries in /etc/ld.so.cache, and whether their files are there."""
+    try:
+        linker = find_native_linker(system)
+        if linker.musl:
+            return Unseen(Why.NOT_APPLICABLE, (), "musl has no cache")
+        cache = read_cache(system, linker.machine, linker.bits)
+        stems = tuple(f"{row.stem}.so" for row in kb.sonames())
+        entries = [
+            each for each in cache.entries() if each.soname.startswith(("libcuda.so", "libnvidia-ml.so", *stems))
+        ]
+    except FileNotFoundError:
+        return Unseen(Why.ABSENT, ("/etc/ld.so.cache",), "/etc/ld.so.cache is not there (ldconfig makes it)")
+    except (ElfError, OSError) as error:
+        return Unseen(Why.UNREADABLE, ("/etc/ld.so.cache",), str(error))
+    found = dict.fromkeys((each.soname, each.path) for each in entries)
+    return Seen(
+        tuple(Cached(soname, path, system.resolve(path) is not None) for soname, path in found), "/etc/ld.so.cache"
+    )
