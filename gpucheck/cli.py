@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 import typer
 
 from gpucheck import __version__
+from gpucheck.record import dataclass
 
 if TYPE_CHECKING:
+    from gpucheck.contract import Contract
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
+    from gpucheck.images.opening import Image
+    from gpucheck.images.records import Described
     from gpucheck.system import System
 
 #: Seconds that importing a framework may take at least: gigabytes are read from a cold disk.
@@ -42,6 +47,13 @@ Root = Annotated[
 Env = Annotated[
     Optional[list[str]], typer.Option("--env", help="NAME=VALUE in the environment of the root; repeatable")
 ]
+FromImage = Annotated[
+    Optional[str],
+    typer.Option("--image", metavar="REF", help="Look into this image: a name, an archive, an OCI layout, a folder"),
+]
+ForPlatform = Annotated[Optional[str], typer.Option("--platform", help="Of an image for many: linux/arm64")]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Ask the image's registry without TLS")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Read every layer of the image anew, remember none")]
 FromSnapshot = Annotated[Optional[str], typer.Option("--snapshot", help="Judge this snapshot file instead of looking")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours, on a terminal too")]
@@ -93,6 +105,10 @@ def doctor(
     format: Format = "text",
     output: Output = None,
     root: Root = None,
+    image: FromImage = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Env = None,
     snapshot: FromSnapshot = None,
     python: PythonOption = None,
@@ -110,11 +126,12 @@ def doctor(
     Looks at every layer from the GPU to the ML library.
     """
     check_format(format)
-    if imports is not None and (root is not None or snapshot is not None):
-        refuse("--import runs something: it goes with this machine, not with --root or --snapshot")
+    if imports is not None and (root, image, snapshot) != (None, None, None):
+        refuse("--import runs something: it goes with this machine, not with --root, --image or --snapshot")
     if imports is not None and not all(part.isidentifier() for part in imports.split(".")):
         refuse(f"--import {imports}: expected the name of a module, such as torch")
-    seen = look(root, env, snapshot, python, timeout)
+    where = Place(root, env or [], image, platform, plain_http, no_cache)
+    seen = look(where, snapshot, python, timeout)
     if imports is not None:
         from gpucheck.probes.imports import imported
         from gpucheck.record import replace
@@ -150,6 +167,67 @@ def project(
     raise typer.Exit(report.exit_code(strict))
 
 
+@command("image")
+def image(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="A name in an engine or a registry, an archive, an OCI layout or a folder"),
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="text, json, or labels: a Dockerfile that sets them")
+    ] = "text",
+    output: Output = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
+    env: Annotated[
+        Optional[list[str]], typer.Option("--env", help="NAME=VALUE over the image's own; repeatable")
+    ] = None,
+    python: PythonOption = None,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Judge by the image's config alone; no layer is read")
+    ] = False,
+    verify_labels: Annotated[
+        bool, typer.Option("--verify-labels", help="Compare its labels with what is in it")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Small layers and the GPU code of all libraries too")
+    ] = False,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say what is in an image and what it needs of a node.
+
+    Libraries, GPU code, which copies win; drivers and GPUs that it runs on. Executes nothing from it.
+    """
+    from gpucheck.contents import command as contents
+
+    if format not in contents.FORMATS:
+        refuse(f"--format {format}: choose one of {', '.join(contents.FORMATS)}")
+    if labels_only and (verify_labels or format == "labels" or env or python):
+        refuse("--labels-only looks into no layer: it goes with --format text or json, and --platform")
+    if verify_labels and format == "labels":
+        refuse("--verify-labels compares labels, --format labels makes them: choose one")
+    colour = format == "text" and has_colour(output, no_color)
+    if labels_only:
+        answer = contents.run_labels_only(
+            describe_image(reference, platform, plain_http), format=format, strict=strict, colour=colour
+        )
+    else:
+        pairs = parse_pairs("--env", env or [])
+        opened = open_layers(Place(None, [], reference, platform, plain_http, no_cache), pairs)
+        if python is not None and opened.system.resolve(python) is None:
+            refuse(f"--python {python}: there is no interpreter or environment in the image")
+        if verify_labels:
+            answer = contents.run_verify_labels(opened, format=format, python=python)
+        else:
+            answer = contents.run(
+                opened, format=format, strict=strict, colour=colour, everything=everything, python=python
+            )
+    write(answer.text, output)
+    raise typer.Exit(answer.status)
+
+
 @command("libs")
 def libs(
     target: Annotated[
@@ -159,6 +237,10 @@ def libs(
     format: Format = "text",
     output: Output = None,
     root: Root = None,
+    image: FromImage = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Env = None,
     python: PythonOption = None,
     everything: Annotated[
@@ -176,7 +258,7 @@ def libs(
 
     if format not in ("text", "json"):
         refuse(f"--format {format}: choose one of text, json")
-    system = open_system(root, env, live_env=True)
+    system = open_system(Place(root, env or [], image, platform, plain_http, no_cache), live_env=True)
     if python is not None and system.resolve(python) is None:
         refuse(f"--python {python}: there is no interpreter or environment")
     try:
@@ -230,6 +312,10 @@ def trace(
 def take_snapshot(
     output: Output = None,
     root: Root = None,
+    image: FromImage = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     env: Env = None,
     python: PythonOption = None,
     timeout: Timeout = 30.0,
@@ -242,7 +328,8 @@ def take_snapshot(
 
     from gpucheck.codec import encode
 
-    write(json.dumps(encode(look(root, env, None, python, timeout)), indent=2, ensure_ascii=False) + "\n", output)
+    where = Place(root, env or [], image, platform, plain_http, no_cache)
+    write(json.dumps(encode(look(where, None, python, timeout)), indent=2, ensure_ascii=False) + "\n", output)
 
 
 @command("explain")
@@ -349,9 +436,15 @@ def agent(
 @command("compat")
 def compat(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Contracts of images: gpucheck image REF --format json")
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Images as gpucheck image takes them, or files that it wrote with --format json"
+        ),
     ],
     node: NodeOption = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     sets: Set = None,
     format: Format = "text",
     output: Output = None,
@@ -371,8 +464,14 @@ def compat(
         refuse(
             "compat: name a node: --node driver=550.54.15,gpu=A100, a snapshot file, or a cloud's node image (gpucheck kb clouds)"
         )
+
+    def look(reference: str) -> Contract:
+        from gpucheck.contents.command import inspect
+
+        return inspect(open_layers(Place(None, [], reference, platform, plain_http, no_cache), {})).contract
+
     try:
-        table = compare(images, node, sets or [])
+        table = compare(images, look, node, sets or [])
     except BadInput as error:
         refuse(str(error))
     write(render_matrix(table, format, has_colour(output, no_color)), output)
@@ -430,31 +529,86 @@ def knowledge(
 # -- shared by the commands --------------------------------------------------------------------------------------------
 
 
-def look(root: str | None, env: list[str] | None, snapshot: str | None, python: str | None, timeout: float) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look, as the options say; by default this machine."""
+
+    root: str | None
+    env: list[str]
+    image: str | None
+    platform: str | None
+    plain_http: bool
+    no_cache: bool
+
+
+def look(where: Place, snapshot: str | None, python: str | None, timeout: float) -> Snapshot:
     """The snapshot that the options ask for."""
     from gpucheck.probes import observe
 
     if snapshot is not None:
-        if root is not None:
-            refuse("--snapshot and --root exclude each other")
+        if (where.root, where.image) != (None, None):
+            refuse(f"--snapshot and {'--root' if where.root is not None else '--image'} exclude each other")
         return read_snapshot(snapshot)
-    system = open_system(root, env)
+    system = open_system(where)
     if python is not None and system.resolve(python) is None:
         refuse(f"--python {python}: there is no interpreter or environment")
     return observe(system, python, timeout)
 
 
-def open_system(root: str | None, env: list[str] | None, *, live_env: bool = False) -> System:
-    """This machine, or the files below a folder. ``live_env``: variables may be added to this machine's environment."""
+def open_system(where: Place, *, live_env: bool = False) -> System:
+    """This machine, an image, or the files below a folder.
+
+    ``live_env``: variables may be added to this machine's environment.
+    """
     from gpucheck.system import Local, Rootfs
 
-    if root is None and env and not live_env:
-        refuse("--env goes with --root: a live system has its own environment")
-    pairs = parse_pairs("--env", env or [])
+    root = where.root
+    if root is None and where.image is None and where.env and not live_env:
+        refuse("--env goes with --root or --image: a live system has its own environment")
+    pairs = parse_pairs("--env", where.env)
+    if where.image is not None:
+        return open_layers(where, pairs).system
+    if where.platform is not None:
+        refuse("--platform goes with --image")
     try:
         return Rootfs(root, pairs) if root is not None else Local({**os.environ, **pairs}) if pairs else Local()
     except OSError as error:
         refuse(f"--root {root}: {error.strerror}")
+
+
+def open_layers(where: Place, env: dict[str, str]) -> Image:
+    """An image with its files, which stay open until the command ends."""
+    from gpucheck.images.opening import open_image
+    from gpucheck.images.progress import Progress
+    from gpucheck.images.records import ImageError
+
+    if where.root is not None:
+        refuse("--image and --root exclude each other")
+    progress = Progress(sys.stderr)
+    try:
+        return open_image(
+            where.image or "",
+            platform=where.platform,
+            env=env,
+            progress=progress if sys.stderr.isatty() else None,
+            cache=not where.no_cache,
+            plain_http=where.plain_http,
+        )
+    except ImageError as error:
+        refuse(str(error))
+    finally:
+        progress.clear()
+
+
+def describe_image(reference: str, platform: str | None, plain_http: bool) -> Described:
+    """An image's config, without its files."""
+    from gpucheck.images.opening import read_config
+    from gpucheck.images.records import ImageError
+
+    try:
+        return read_config(reference, platform=platform, plain_http=plain_http)
+    except ImageError as error:
+        refuse(str(error))
 
 
 def what_if(snapshot: Snapshot, changes: list[str]) -> Snapshot:
@@ -557,11 +711,14 @@ def has_colour(output: str | None, no_color: bool) -> bool:
 
 def write(text: str, output: str | None) -> None:
     """To a file, or to standard output."""
+    # A name may hold bytes that are no UTF-8 and a terminal may know less: what it cannot show is escaped, never an error.
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout.write(text)
         return
     try:
-        with open(output, "w", encoding="utf-8") as file:
+        with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         refuse(f"--output {output}: {error.strerror}")

@@ -23,13 +23,22 @@ def image(contract: Contract, node: Node) -> Iterator[Reason]:
             (Evidence(f"root cause {rule}", "gpucheck image"),),
             f"See what is wrong and what to do: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
         )
+    for rule in contract.limits if contract.gpu is not False else ():
+        yield Reason(
+            rule,
+            Verdict.CONDITIONAL,
+            f"the image itself has a limit: {rule}",
+            "It holds on any node.",
+            (Evidence(f"warning {rule}", "gpucheck image"),),
+            f"See what it means: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
+        )
     if contract.gpu is False:
         yield Reason(
             "needs-no-gpu", Verdict.COMPATIBLE, "the image needs no GPU", "Nothing in it is for GPUs: it runs on the CPU of any node.", (), ""
         )  # fmt: skip
     elif contract.libc.startswith("musl"):
         yield Reason(
-            "image-is-musl",
+            "driver-needs-glibc",
             Verdict.INCOMPATIBLE,
             f"the image is built on {contract.libc}: the driver's libraries cannot be loaded in it",
             "libcuda is built for glibc, and comes from the node as it is.",

@@ -161,7 +161,7 @@ def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
     )
     if judged.holds is False:
         return Reason(
-            "gpu-not-driven",
+            "gpu-not-supported-by-driver",
             Verdict.INCOMPATIBLE,
             f"driver {driver} no longer drives {gpu}",
             sentence(judged.because),
@@ -179,7 +179,7 @@ def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
     else:
         return None
     return Reason(
-        "gpu-not-driven",
+        "gpu-not-supported-by-driver",
         Verdict.UNKNOWN,
         f"whether driver {driver} drives {gpu} is not known",
         sentence(named[-1].fact),

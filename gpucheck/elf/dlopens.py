@@ -10,17 +10,15 @@ from functools import cache
 from gpucheck import kb
 from gpucheck.elf.objects import Object
 from gpucheck.elf.process import Process
-from gpucheck.elf.reader import Elf, ElfError, Window
+from gpucheck.elf.reader import Elf, ElfError
 from gpucheck.elf.resolution import Resolution
 from gpucheck.elf.sections import read_sections
 from gpucheck.record import dataclass
 from gpucheck.system.protocol import System
 
 SHT_PROGBITS = 1
-#: Read-only data is searched by pieces of this size; device code and machine code hold no names.
+#: Device code and machine code hold no names.
 DATA_SECTIONS = (".rodata", ".lrodata", ".data", ".ldata")
-PIECE = 4 << 20
-MAX_SEARCHED = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,19 +112,11 @@ def written_name(system: System, elf: Elf, start: str) -> str | None:
     that libnvrtc opens its built-ins by is nowhere else.
     """
     pattern = re.compile(rb"\0(" + re.escape(start.encode()) + rb"[0-9][0-9.]{0,15})\0")
-    window = Window(system, elf.path)
-    left = MAX_SEARCHED
     for section in read_sections(system, elf):
-        if section.kind != SHT_PROGBITS or not section.name.startswith(DATA_SECTIONS):
-            continue
-        at, end = section.offset, section.offset + section.size
-        while at < end and left > 0:
-            piece = window.read(at, min(PIECE, end - at))
-            if not piece:
+        if section.kind == SHT_PROGBITS and section.name.startswith(DATA_SECTIONS):
+            if section.offset + section.size > system.status(elf.path).size:
                 raise ElfError(elf.path, f"truncated: {section.name} is cut off")
-            if hit := pattern.search(piece):
-                return hit[1].decode()
-            left -= len(piece)
-            # A name may lie across two pieces.
-            at += max(len(piece) - 256, 1) if at + len(piece) < end else len(piece)
+            found = system.search(elf.path, pattern, section.offset, section.size)
+            if found is not None:
+                return found.decode()
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import Readable
 
 ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
@@ -50,7 +50,7 @@ class Window:
 
     __slots__ = ("_blocks", "path", "system")
 
-    def __init__(self, system: System, path: str) -> None:
+    def __init__(self, system: Readable, path: str) -> None:
         self.system = system
         self.path = path
         self._blocks: dict[int, bytes] = {}
@@ -183,7 +183,7 @@ class Elf:
         return "<" if self.little else ">"
 
 
-def read_elf(system: System, path: str) -> Elf:
+def read_elf(system: Readable, path: str) -> Elf:
     """Read a file's header, program headers and dynamic section.
 
     Raises ``ElfError`` for what is not a sound ELF file, ``OSError`` as ``system.read`` does.
@@ -192,7 +192,7 @@ def read_elf(system: System, path: str) -> Elf:
     return parse_elf(window, parse_header(window))
 
 
-def read_header(system: System, path: str) -> Header:
+def read_header(system: Readable, path: str) -> Header:
     """The header alone. Raises as ``read_elf`` does."""
     return parse_header(Window(system, path))
 
@@ -224,18 +224,23 @@ def parse_header(window: Window) -> Header:
     return Header(bits, order == "<", machine, kind, (phoff, phnum), (shoff, shnum, shstrndx), ident[7])
 
 
+def read_segments(window: Window, header: Header) -> tuple[tuple[int, int, int, int], ...]:
+    """(type, file offset, address, size in the file) of each program header."""
+    order = "<" if header.little else ">"
+    offset, count = header.segments
+    # Elf32_Phdr and Elf64_Phdr have their fields in different orders.
+    layout, pick = (order + "IIIIIIII", (0, 1, 2, 4)) if header.bits == 32 else (order + "IIQQQQQQ", (0, 2, 3, 5))
+    table = window.at(offset, count * struct.calcsize(layout)) if count else b""
+    return tuple((row[pick[0]], row[pick[1]], row[pick[2]], row[pick[3]]) for row in struct.iter_unpack(layout, table))
+
+
 def parse_elf(window: Window, header: Header) -> Elf:
     """Read program headers and the dynamic section."""
     order = "<" if header.little else ">"
     loads: list[tuple[int, int, int]] = []
     dynamic: tuple[int, int] | None = None
     interpreter = None
-    offset, count = header.segments
-    # Elf32_Phdr and Elf64_Phdr have their fields in different orders.
-    layout, pick = (order + "IIIIIIII", (0, 1, 2, 4)) if header.bits == 32 else (order + "IIQQQQQQ", (0, 2, 3, 5))
-    table = window.at(offset, count * struct.calcsize(layout)) if count else b""
-    for row in struct.iter_unpack(layout, table):
-        kind, start, address, size = (row[at] for at in pick)
+    for kind, start, address, size in read_segments(window, header):
         if kind == PT_LOAD:
             loads.append((address, start, size))
         elif kind == PT_DYNAMIC and size:

@@ -6,7 +6,7 @@ import struct
 
 from gpucheck.elf.reader import Elf, ElfError, Window
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import Readable
 
 MAX_NOTE = 1 << 20
 MAX_NAME = 512
@@ -36,7 +36,7 @@ class ForwardCompatibility:
     """NVIDIA's numbers for the kinds of device."""
 
 
-def read_sections(system: System, elf: Elf) -> tuple[Section, ...]:
+def read_sections(system: Readable, elf: Elf) -> tuple[Section, ...]:
     """All sections; none when the file was stripped of its section headers. Raises ``ElfError``, ``OSError``."""
     offset, count, names = elf.sections
     if not offset or not count:
@@ -57,7 +57,7 @@ def read_sections(system: System, elf: Elf) -> tuple[Section, ...]:
     )
 
 
-def read_note(system: System, elf: Elf, section: Section) -> tuple[str, bytes]:
+def read_note(system: Readable, elf: Elf, section: Section) -> tuple[str, bytes]:
     """(name, description) of the first note in a section: elf(5), "Notes". Raises ``ElfError``, ``OSError``."""
     if section.size > MAX_NOTE:
         raise ElfError(elf.path, f"a note of {section.size} bytes")
@@ -70,7 +70,7 @@ def read_note(system: System, elf: Elf, section: Section) -> tuple[str, bytes]:
     return data[12 : 12 + name_size].rstrip(b"\0").decode("utf-8", "replace"), data[start : start + size]
 
 
-def read_build_id(system: System, elf: Elf) -> str | None:
+def read_build_id(system: Readable, elf: Elf) -> str | None:
     """The build ID in hexadecimal, as ``readelf -n`` prints it. Raises ``ElfError``, ``OSError``."""
     for section in read_sections(system, elf):
         if section.name == ".note.gnu.build-id":
@@ -78,7 +78,7 @@ def read_build_id(system: System, elf: Elf) -> str | None:
     return None
 
 
-def read_forward_compatibility(system: System, elf: Elf) -> ForwardCompatibility | None:
+def read_forward_compatibility(system: Readable, elf: Elf) -> ForwardCompatibility | None:
     """The compatibility note of a libcuda; None for one without it. Raises ``ElfError`` when it makes no sense.
 
     Layout: nvidia-container-toolkit, cmd/nvidia-cdi-hook/cudacompat/cuda-elf-header.go. By hand:

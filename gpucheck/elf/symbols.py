@@ -10,7 +10,7 @@ import struct
 from gpucheck.elf.reader import DT_STRTAB, Elf, ElfError, Window, file_offset
 from gpucheck.elf.sections import read_sections
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import Readable
 
 DT_HASH, DT_SYMTAB, DT_STRSZ, DT_GNU_HASH = 4, 6, 10, 0x6FFFFEF5
 DT_VERSYM, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = (
@@ -78,19 +78,28 @@ class Symbols:
         return (name, wanted.version.name) in self.versioned
 
 
-def read_versions(system: System, elf: Elf) -> Versions:
+def read_versions(system: Readable, elf: Elf) -> Versions:
     """What versions a file needs and defines. Raises ``ElfError``, ``OSError``."""
     needed, defined = _versions(Window(system, elf.path), elf)
     # Index 1 of the definitions is the file's own name (VER_FLG_BASE).
     return Versions(tuple(needed.values()), tuple(name for index, name in defined.items() if index != 1))
 
 
-def read_symbols(system: System, elf: Elf) -> Symbols:
-    """Read the whole dynamic symbol table. Raises ``ElfError``, ``OSError``."""
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The bytes of the dynamic symbol table."""
+
+    symbols: bytes
+    names: bytes
+    indices: tuple[int, ...]
+    """Of the version of each symbol."""
+
+
+def read_tables(system: Readable, elf: Elf) -> Tables:
+    """Read what the dynamic symbols are written in. Raises ``ElfError``, ``OSError``."""
     window = Window(system, elf.path)
     if DT_SYMTAB not in elf.tags:
-        return Symbols((), frozenset(), frozenset(), False)
-    needed, defined_versions = _versions(window, elf)
+        return Tables(b"", b"", ())
     count = _count(system, window, elf)
     if count > MAX_SYMBOLS:
         raise ElfError(elf.path, f"{count} dynamic symbols")
@@ -98,19 +107,29 @@ def read_symbols(system: System, elf: Elf) -> Symbols:
     if not 0 <= size <= MAX_NAMES:
         raise ElfError(elf.path, f"{size} bytes of symbol names")
     strings = window.at(_offset(elf, DT_STRTAB), size) if size else b""
-    layout, step = (elf.order + "IIIBBH", 16) if elf.bits == 32 else (elf.order + "IBBHQQ", 24)
-    name_at, info_at, section_at = (0, 3, 5) if elf.bits == 32 else (0, 1, 3)
-    table = window.at(_offset(elf, DT_SYMTAB), count * step) if count else b""
+    table = window.at(_offset(elf, DT_SYMTAB), count * (16 if elf.bits == 32 else 24)) if count else b""
     indices: tuple[int, ...] = (0,) * count
     if DT_VERSYM in elf.tags and count:
         raw = window.at(_offset(elf, DT_VERSYM), count * 2)
         indices = struct.unpack(f"{elf.order}{count}H", raw)
+    return Tables(table, strings, indices)
+
+
+def read_symbols(system: Readable, elf: Elf) -> Symbols:
+    """Read the whole dynamic symbol table. Raises ``ElfError``, ``OSError``."""
+    if DT_SYMTAB not in elf.tags:
+        return Symbols((), frozenset(), frozenset(), False)
+    needed, defined_versions = _versions(Window(system, elf.path), elf)
+    tables = read_tables(system, elf)
+    strings = tables.names
+    layout = elf.order + ("IIIBBH" if elf.bits == 32 else "IBBHQQ")
+    name_at, info_at, section_at = (0, 3, 5) if elf.bits == 32 else (0, 1, 3)
 
     undefined: list[Undefined] = []
     names: set[bytes] = set()
     versioned: set[tuple[bytes, str]] = set()
     left = MAX_NAMES
-    for symbol, index in zip(struct.iter_unpack(layout, table), indices, strict=True):
+    for symbol, index in zip(struct.iter_unpack(layout, tables.symbols), tables.indices, strict=True):
         start, binding = symbol[name_at], symbol[info_at] >> 4
         if not start or binding == STB_LOCAL:
             continue
@@ -174,7 +193,7 @@ def _versions(window: Window, elf: Elf) -> tuple[dict[int, Version], dict[int, s
     return needed, defined
 
 
-def _count(system: System, window: Window, elf: Elf) -> int:
+def _count(system: Readable, window: Window, elf: Elf) -> int:
     """How many dynamic symbols there are; no tag says it, so it comes from the section or from a hash table."""
     for section in read_sections(system, elf):
         if section.kind == SHT_DYNSYM:

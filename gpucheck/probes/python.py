@@ -177,20 +177,19 @@ def parse_architectures(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"\b(?:sm|compute)_\d{2,3}[af]?\b", text)))
 
 
+TORCH_ARCHITECTURES: Final = re.compile(rb"(sm_\d{2,3}[af]? ?(?:(?:sm|compute)_\d{2,3}[af]? ?)*)\0")
+
+
 def torch_architectures(system: System, library: str) -> tuple[str, ...]:
     """What the build was compiled for: TORCH_CUDA_ARCH_LIST as a string of libtorch_python.so, ``sm_75 sm_80 ...``."""
     try:
         (place,) = [
             section for section in read_sections(system, read_elf(system, library)) if section.name == ".rodata"
         ]
-        constants = system.read(library, min(place.size, 64 << 20), place.offset)
+        found = system.search(library, TORCH_ARCHITECTURES, place.offset, place.size)
     except (ElfError, OSError, ValueError):
         return ()
-    at = -1
-    while (at := constants.find(b"sm_", at + 1)) >= 0:
-        if match := re.compile(rb"((?:(?:sm|compute)_\d{2,3}[af]? ?)+)\0").match(constants, at):
-            return parse_architectures(match[1].decode())
-    return ()
+    return parse_architectures(found.decode()) if found else ()
 
 
 def tensorflow(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:

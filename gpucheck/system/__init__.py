@@ -2,6 +2,6 @@
 
 from gpucheck.system.files import Rootfs
 from gpucheck.system.local import Local
-from gpucheck.system.protocol import Identity, NotLive, Ran, Running, Status, System
+from gpucheck.system.protocol import Identity, NotKept, NotLive, Ran, Readable, Running, Status, System
 
-__all__ = ["Identity", "Local", "NotLive", "Ran", "Rootfs", "Running", "Status", "System"]
+__all__ = ["Identity", "Local", "NotKept", "NotLive", "Ran", "Readable", "Rootfs", "Running", "Status", "System"]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import NoReturn
 
 from gpucheck.system.protocol import Identity, NotLive, Running, Status
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
+
+#: A search goes by pieces of this size.
+PIECE = 4 << 20
+MAX_SEARCHED = 64 << 20
+MAX_MATCH = 256
 
 
 _KINDS = {
@@ -62,7 +67,7 @@ def read_regular(path: str, shown: str, limit: int, offset: int) -> bytes:
         os.close(fd)
 
 
-def glob_by_names(system: Rootfs, pattern: str) -> tuple[str, ...]:
+def glob_by_names(system: Tree, pattern: str) -> tuple[str, ...]:
     """``System.glob`` in terms of ``names``: one directory listing for each component with a wildcard."""
     found = [""]
     listed = True
@@ -88,30 +93,49 @@ def glob_by_names(system: Rootfs, pattern: str) -> tuple[str, ...]:
     return tuple(sorted(found if listed else filter(system.exists, found)))
 
 
-class Rootfs:
-    """The files below a directory, as a program with that root directory would see them. Executes nothing."""
+class Tree:
+    """Files below a root that is never left: how paths are followed there, whatever holds the files. Executes nothing."""
 
     live = False
     identity: Identity | None = None
 
-    def __init__(self, root: str, env: Mapping[str, str] | None = None) -> None:
-        """``root``: an existing directory. ``env``: the environment that programs there would get.
-
-        Raises ``NotADirectoryError`` or ``FileNotFoundError``.
-        """
-        self.root = os.path.realpath(root, strict=True)
-        if not os.path.isdir(self.root):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.env: Mapping[str, str] = dict(env or {})
+
+    def mode(self, path: str, shown: str) -> int:
+        """``st_mode`` of what is at a path without links in its folders; ``shown`` is the name for errors."""
+        raise NotImplementedError
+
+    def target(self, path: str, shown: str) -> str:
+        """The text of the link at such a path."""
+        raise NotImplementedError
+
+    def status(self, path: str, *, follow: bool = True) -> Status:
+        raise NotImplementedError
+
+    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
+        raise NotImplementedError
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
+        end = offset + min(size, MAX_SEARCHED)
+        while offset < end:
+            piece = self.read(path, min(PIECE, end - offset), offset)
+            if found := pattern.search(piece):
+                return found[1]
+            if not piece:
+                break
+            # A match may lie across two pieces.
+            offset += max(len(piece) - MAX_MATCH, 1) if offset + len(piece) < end else len(piece)
+        return None
 
     def resolve(self, path: str) -> str | None:
         try:
-            return self._follow(path)
+            return self.follow(path)
         except OSError:
             return None
-
-    def status(self, path: str, *, follow: bool = True) -> Status:
-        return status_of(os.lstat(self._outside(self._follow(path, last=follow), path)))
 
     def exists(self, path: str) -> bool:
         """Whether a name is there; a dangling link counts, as it does for ``glob``."""
@@ -121,20 +145,11 @@ class Rootfs:
             return False
         return True
 
-    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
-        return read_regular(self._outside(self._follow(path), path), path, limit, offset)
-
     def link(self, path: str) -> str:
-        return os.readlink(self._outside(self._follow(path, last=False), path))
+        return self.target(self.follow(path, last=False), path)
 
     def attributes(self, path: str) -> tuple[str, ...]:
-        try:
-            return tuple(sorted(os.listxattr(self._outside(self._follow(path), path))))
-        except OSError:
-            return ()
-
-    def names(self, directory: str) -> tuple[str, ...]:
-        return tuple(sorted(os.listdir(self._outside(self._follow(directory), directory))))
+        return ()
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         return glob_by_names(self, pattern)
@@ -143,17 +158,9 @@ class Rootfs:
         return "?"
 
     def kernel_log(self) -> str:
-        raise NotLive(f"{self.root} is only files: no kernel runs there")
+        raise NotLive("these are only files: no kernel runs there")
 
-    def start(self, *argv: str, timeout: float) -> Running:
-        raise NotLive(f"{argv[0]} was not run: {self.root} is only files")
-
-    def _outside(self, inside: str, shown: str) -> str:
-        if "\0" in inside:
-            raise OSError(errno.EINVAL, "a path with a null byte", shown)
-        return self.root + inside
-
-    def _follow(self, path: str, *, last: bool = True) -> str:
+    def follow(self, path: str, *, last: bool = True) -> str:
         """Resolve as chroot(2) would: ``..`` stops at the root, absolute links start at it."""
         todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         done: list[str] = []
@@ -164,13 +171,12 @@ class Rootfs:
                 del done[-1:]
                 continue
             here = "/".join(["", *done, part])
-            outside = self._outside(here, path)
-            mode = os.lstat(outside).st_mode
+            mode = self.mode(here, path)
             if stat.S_ISLNK(mode) and (last or todo):
                 links += 1
                 if links > MAX_LINKS:
-                    self._loop(path)
-                target = os.readlink(outside)
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                target = self.target(here, path)
                 if target.startswith("/"):
                     done = []
                 todo += [step for step in reversed(target.split("/")) if step not in ("", ".")]
@@ -180,5 +186,45 @@ class Rootfs:
             done.append(part)
         return "/" + "/".join(done)
 
-    def _loop(self, path: str) -> NoReturn:
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+class Rootfs(Tree):
+    """The files below a directory, as a program with that root directory would see them. Executes nothing."""
+
+    def __init__(self, root: str, env: Mapping[str, str] | None = None) -> None:
+        """``root``: an existing directory. ``env``: the environment that programs there would get.
+
+        Raises ``NotADirectoryError`` or ``FileNotFoundError``.
+        """
+        super().__init__(env)
+        self.root = os.path.realpath(root, strict=True)
+        if not os.path.isdir(self.root):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
+
+    def mode(self, path: str, shown: str) -> int:
+        return os.lstat(self._outside(path, shown)).st_mode
+
+    def target(self, path: str, shown: str) -> str:
+        return os.readlink(self._outside(path, shown))
+
+    def status(self, path: str, *, follow: bool = True) -> Status:
+        return status_of(os.lstat(self._outside(self.follow(path, last=follow), path)))
+
+    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
+        return read_regular(self._outside(self.follow(path), path), path, limit, offset)
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        return tuple(sorted(os.listdir(self._outside(self.follow(directory), directory))))
+
+    def attributes(self, path: str) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listxattr(self._outside(self.follow(path), path))))
+        except OSError:
+            return ()
+
+    def start(self, *argv: str, timeout: float) -> Running:
+        raise NotLive(f"{argv[0]} was not run: {self.root} is only files")
+
+    def _outside(self, inside: str, shown: str) -> str:
+        if "\0" in inside:
+            raise OSError(errno.EINVAL, "a path with a null byte", shown)
+        return self.root + inside

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
 from gpucheck.record import dataclass
+
+
+class NotKept(OSError):
+    """Bytes of a file in an image that were not kept when its layer was read."""
 
 
 class NotLive(RuntimeError):
@@ -63,7 +68,15 @@ class Running(Protocol):
         ...
 
 
-class System(Protocol):
+class Readable(Protocol):
+    """What the ELF reader needs of a place: a whole ``System``, or a file that is still on its way."""
+
+    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
+        """At most ``limit`` bytes from ``offset`` of a regular file; never blocks on a pipe or a device."""
+        ...
+
+
+class System(Readable, Protocol):
     """A place to look at. Paths are absolute and as seen from inside the system.
 
     File methods raise ``OSError`` (``FileNotFoundError``, ``PermissionError``, ...) with the path as seen inside.
@@ -87,8 +100,11 @@ class System(Protocol):
         """Kind, mode, owner and size of a file."""
         ...
 
-    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
-        """At most ``limit`` bytes from ``offset`` of a regular file; never blocks on a pipe or a device."""
+    def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
+        """The first group of the pattern's first match within ``size`` bytes from ``offset`` of a regular file.
+
+        No more than 64 MiB are looked at, and a match is found when it is no longer than 256 bytes.
+        """
         ...
 
     def link(self, path: str) -> str:

@@ -1,0 +1,180 @@
+"""Of an ELF file that streams by, the parts that the reader asks for later.
+
+Where they are is known only when the file's header, its dynamic section and its section headers were read, and those come
+early, late and last. So the file is held until it ended, a large one without its middle, and then it is read once by the
+functions that will read it later: what they ask for is what is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from gpucheck.elf.fatbin import passed_over
+from gpucheck.elf.reader import BLOCK, MAX_DYNAMIC, PT_DYNAMIC, ElfError, Window, parse_header, read_elf, read_segments
+from gpucheck.elf.sections import read_note, read_sections
+from gpucheck.elf.symbols import read_tables, read_versions
+from gpucheck.system.files import MAX_MATCH
+from gpucheck.system.protocol import NotKept
+
+#: Smaller files are kept whole: there is little in them beside the tables.
+SMALL: Final = 1 << 16
+#: Of a larger file than both together, the middle is let go, but for the dynamic section. Linkers write the dynamic symbols
+#: first; patchelf and auditwheel move them to the end; section headers and their names follow the symbols for debugging.
+START: Final = 24 << 20
+END: Final = 40 << 20
+#: Matches of the words that a file is searched for.
+MAX_HITS: Final = 256
+SHT_NOTE: Final = 7
+
+Range = tuple[int, int]
+
+
+def not_kept(path: str) -> NotKept:
+    """The error for bytes that are not there any more."""
+    return NotKept(errno.ENODATA, "this part of the file was not kept when its layer was read", path)
+
+
+class Held:
+    """Parts of a file, which answers as a ``Readable`` and remembers what was asked for."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.parts: list[tuple[int, bytearray]] = []
+        self.asked: list[Range] = []
+
+    def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
+        end = min(offset + limit, self.size)
+        if offset >= end:
+            return b""
+        for start, part in self.parts:
+            if start <= offset and end <= start + len(part):
+                self.asked.append((offset, end))
+                return bytes(memoryview(part)[offset - start : end - start])
+        raise not_kept(path)
+
+
+class Capture:
+    """Takes a file in pieces."""
+
+    def __init__(self, size: int, words: tuple[bytes, ...] = ()) -> None:
+        self.size = size
+        self.hits: list[tuple[int, bytes]] = []
+        self._held = Held(size)
+        self._words = [re.compile(rb"\0?" + re.escape(word) + rb"[0-9]") for word in words]
+        self._at = 0
+        self._start = bytearray()
+        self._end = bytearray()
+        self._wanted: list[Range] = []
+        self._tail = b""
+        self._whole = size <= START + END
+        self._held.parts.append((0, self._start))
+        if not self._whole:
+            self._held.parts.append((size - END, self._end))
+
+    def feed(self, piece: memoryview | bytes) -> None:
+        """The next bytes."""
+        if self._words:
+            self._search(piece)
+        before, self._at = self._at, self._at + len(piece)
+        if self._whole:
+            self._start += piece
+            return
+        if before < START:
+            self._start += piece[: START - before]
+            if len(self._start) == START:
+                self._want()
+        for number, (start, end) in enumerate(self._wanted):
+            if before < end and self._at > start:
+                self._held.parts[2 + number][1].extend(piece[max(start - before, 0) : end - before])
+        first = self.size - END
+        if self._at > first:
+            self._end += piece[max(first - before, 0) :]
+
+    def _want(self) -> None:
+        """Look ahead for the dynamic section of a large file; it is read by whole blocks."""
+        try:
+            window = Window(self._held, "")
+            segments = read_segments(window, parse_header(window))
+        except (ElfError, OSError):
+            return
+        for kind, offset, _, size in segments:
+            if kind == PT_DYNAMIC and size <= MAX_DYNAMIC:
+                start = offset // BLOCK * BLOCK
+                end = min(-(-(offset + size) // BLOCK) * BLOCK, self.size)
+                if start >= START and end > start:
+                    self._wanted.append((start, end))
+                    self._held.parts.append((start, bytearray()))
+                return
+
+    def _search(self, piece: memoryview | bytes) -> None:
+        # A word or what follows it may lie across two pieces.
+        text = self._tail + piece
+        base = self._at - len(self._tail)
+        done = 0
+        last = len(text) if self._at + len(piece) == self.size else len(text) - MAX_MATCH
+        for pattern in self._words:
+            at = 0
+            while (found := pattern.search(text, at)) and found.start() < last and len(self.hits) < MAX_HITS:
+                start = found.start()
+                at = min(start + MAX_MATCH, len(text))
+                self.hits.append((base + start, bytes(text[start:at])))
+                done = max(done, at)
+        # One byte more: the NUL before a word.
+        keep = done if done >= last else max(last - 1, 0)
+        self._tail = bytes(text[keep:])
+
+    def finish(self, path: str, keep: int) -> list[tuple[int, bytes]]:
+        """The parts to keep, in order; ``keep``: so many bytes from the start in any case."""
+        held = self._held
+        if self.size <= max(SMALL, keep):
+            return [(0, bytes(self._start))]
+        held.asked.append((0, min(BLOCK, len(self._start))))
+        try:
+            elf = read_elf(held, path)
+        except (ElfError, OSError):
+            pass
+        else:
+            _attempt(lambda: read_versions(held, elf))
+            _attempt(lambda: read_tables(held, elf))
+            _attempt(
+                lambda: [
+                    read_note(held, elf, section) for section in read_sections(held, elf) if section.kind == SHT_NOTE
+                ]
+            )
+        return [(start, b"".join(self._slice(start, end))) for start, end in merge(held.asked)]
+
+    def unlinked(self, path: str) -> tuple[Range, ...]:
+        """(offset, size) of the GPU code that does not count."""
+        try:
+            return passed_over(self._held, read_elf(self._held, path))
+        except (ElfError, OSError):
+            return ()
+
+    def _slice(self, start: int, end: int) -> Iterable[bytes]:
+        # What was asked for lies in one part each; merged, it may go on in the next.
+        for offset, part in sorted(self._held.parts, key=lambda part: part[0]):
+            upto = min(end, offset + len(part))
+            if offset <= start < upto:
+                yield bytes(memoryview(part)[start - offset : upto - offset])
+                start = upto
+
+
+def _attempt(read: Callable[[], object]) -> None:
+    # What is broken or not held cannot be read later either, and says so then.
+    with contextlib.suppress(ElfError, OSError):
+        read()
+
+
+def merge(ranges: Iterable[Range]) -> list[Range]:
+    """Ranges in order, those that touch or overlap as one."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
