@@ -434,7 +434,8 @@ def agent(
 @command("compat")
 def compat(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Contracts of images: gpucheck image REF --format json")
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Images, or contracts: gpucheck image REF --format json -o FILE.json"),
     ],
     node: NodeOption = None,
     sets: Set = None,

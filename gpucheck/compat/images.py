@@ -17,10 +17,8 @@ class BadImage(ValueError):
 
 def read(reference: str) -> tuple[Contract, ...]:
     """The contract of an image, or those in a file. Raises ``BadImage``."""
-    if not os.path.isfile(reference) or not reference.endswith((".json", ".jsonl")):
-        raise BadImage(
-            f"{reference}: no file; write its contract with: gpucheck image {reference} --format json -o FILE.json"
-        )
+    if not reference.endswith((".json", ".jsonl")):
+        return (_of_image(reference),)
     try:
         with open(reference, encoding="utf-8") as file:
             data = json.load(file)
@@ -33,6 +31,16 @@ def read(reference: str) -> tuple[Contract, ...]:
     if not documents:
         raise BadImage(f"{reference}: no contract in it")
     return tuple(_contract(document, stem, reference) for document in documents)
+
+
+def _of_image(reference: str) -> Contract:
+    from gpucheck.contents.command import find_contract
+    from gpucheck.images.records import ImageError
+
+    try:
+        return find_contract(reference)
+    except ImageError as error:
+        raise BadImage(str(error)) from None
 
 
 def _contract(document: Any, stem: str, place: str) -> Contract:

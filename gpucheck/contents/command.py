@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from gpucheck.contract import Contract
 from gpucheck.engine import judge
 from gpucheck.facts import SCHEMA, FalseLabel, Seen, Snapshot
 from gpucheck.finding import Report, Status, Verdict
-from gpucheck.images.opening import Image
+from gpucheck.images.opening import Image, open_image, read_config
 from gpucheck.images.records import Described
 from gpucheck.probes import observe
 from gpucheck.record import dataclass, replace
@@ -63,6 +64,19 @@ def inspect(image: Image, python: str | None = None) -> Inspected:
         false = tuple(labels.find_false(said, labelled, contract, snapshot))
         report = judge(replace(snapshot, labels=Seen(false, "labels of the image")))
     return Inspected(report, contents, contract, diff_ids)
+
+
+def find_contract(reference: str) -> Contract:
+    """The contract of an image: that of its labels where they speak of it, else from its files. Raises ``ImageError``."""
+    if not os.path.isdir(reference.removeprefix("dir:")):
+        described = read_config(reference)
+        layers = [layer.diff_id for layer in described.layers]
+        config = described.config
+        found = labels.read_labels(config.labels, config.env, layers, described.reference, described.digest)
+        if found.contract:
+            return found.contract
+    with open_image(reference) as image:
+        return inspect(image).contract
 
 
 def run(

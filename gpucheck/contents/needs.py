@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gpucheck import contract, kb
+from gpucheck.compat.needs import Demand, demands
 from gpucheck.contents.code import together
 from gpucheck.contents.labels import requirements
 from gpucheck.contents.reading import Reading
@@ -150,7 +151,7 @@ def needs_of(needed: Contract) -> tuple[Need, ...]:
         return (Need("GPU", "none: nothing in it is for GPUs", ""),)
     return (
         *_architecture(needed),
-        *(need for major in _majors(needed) for need in _driver(needed, major)),
+        *(need for demand in _demands(needed) for need in _driver(needed, demand)),
         *_gpus(needed.code),
         *_libc(needed),
         *_capabilities(needed),
@@ -162,36 +163,29 @@ def _architecture(needed: Contract) -> Iterator[Need]:
         yield Need("machine", needed.architecture, "")
 
 
-def _majors(needed: Contract) -> dict[int, tuple[CudaVersion | None, str]]:
-    """(newest CUDA, who brings it) by CUDA major, of the packages that say it; without one, of the runtimes."""
-    found: dict[int, tuple[CudaVersion | None, str]] = {}
-    entries = [
-        (code.cuda.major if code.cuda else code.cuda_major, code.cuda, f"{code.name} {code.version}".rstrip())
-        for code in needed.code
-        if code.cuda or code.cuda_major
-    ] or [(runtime.cuda.major, runtime.cuda, runtime.path) for runtime in needed.runtimes]
-    for major, cuda, name in entries:
-        if major is None:
-            continue
-        known = found.get(major)
-        if known is None or (cuda is not None and (known[0] is None or known[0] < cuda)):
-            found[major] = (cuda, name)
-    return dict(sorted(found.items()))
+def _demands(needed: Contract) -> tuple[Demand, ...]:
+    """What is built with the newest CUDA of each major: older ones of that major need no more."""
+    newest: dict[int, Demand] = {}
+    for demand in demands(needed):
+        known = newest.get(demand.major)
+        if known is None or (demand.cuda is not None and (known.cuda is None or known.cuda < demand.cuda)):
+            newest[demand.major] = demand
+    return tuple(newest[major] for major in sorted(newest))
 
 
-def _driver(needed: Contract, major: int) -> Iterator[Need]:
-    cuda, name = _majors(needed)[major]
-    wanted = f"CUDA {cuda or major} ({name})"
+def _driver(needed: Contract, demand: Demand) -> Iterator[Need]:
+    cuda = demand.cuda
+    wanted = f"CUDA {demand.version} ({demand})"
     if cuda and (native := exact_driver(cuda)):
         yield Need("driver, native", f"{native[0]} or newer, for all of {wanted}", native[1])
-    if family := kb.families().get(major):
+    if family := kb.families().get(demand.major):
         newer = f"; what is new in {cuda} (its PTX, its functions) needs a newer one" if cuda and cuda.minor else ""
         yield Need(
             "driver, minor versions",
             f"{family.driver_floor} or newer: {wanted} starts and its machine code runs{newer}",
             family.reference,
         )
-    yield from _forward_need(needed, cuda, major)
+    yield from _forward_need(needed, cuda, demand.major)
 
 
 def _forward_need(needed: Contract, cuda: CudaVersion | None, major: int) -> Iterator[Need]:
