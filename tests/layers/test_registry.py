@@ -238,7 +238,7 @@ class Server:
                 self.wfile.write(body)
                 self.close_connection = True
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass

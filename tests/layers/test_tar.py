@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -188,7 +189,5 @@ def test_changed_bytes_give_an_archive_or_our_error(seed: int, changes: list[tup
         block = data[at : at + 512]
         if block[257:262] == b"ustar":
             struct.pack_into("8s", data, at + 148, b"%06o\0 " % (sum(block) - sum(block[148:156]) + 256))
-    try:
+    with contextlib.suppress(TarError):
         read(bytes(data), seed)
-    except TarError:
-        pass
