@@ -466,9 +466,13 @@ def compat(
         )
 
     def look(reference: str) -> Contract:
-        from gpucheck.contents.command import inspect
+        from gpucheck.contents.command import find_contract
 
-        return inspect(open_layers(Place(None, [], reference, platform, plain_http, no_cache), {})).contract
+        return find_contract(
+            reference,
+            lambda: describe_image(reference, platform, plain_http),
+            lambda: open_layers(Place(None, [], reference, platform, plain_http, no_cache), {}),
+        )
 
     try:
         table = compare(images, look, node, sets or [])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpucheck.codec import encode
@@ -63,6 +64,22 @@ def inspect(image: Image, python: str | None = None) -> Inspected:
         false = tuple(labels.find_false(said, labelled, contract, snapshot))
         report = judge(replace(snapshot, labels=Seen(false, "labels of the image")))
     return Inspected(report, contents, contract, diff_ids)
+
+
+def find_contract(reference: str, describe: Callable[[], Described], open_layers: Callable[[], Image]) -> Contract:
+    """The contract of an image: that of its labels where they speak of it, else from its files.
+
+    ``describe`` and ``open_layers`` give its config and its files; the files are opened only where the labels do not tell.
+    """
+    if not os.path.isdir(reference.removeprefix("dir:")):
+        described = describe()
+        layers = [layer.diff_id for layer in described.layers]
+        config = described.config
+        found = labels.read_labels(config.labels, config.env, layers, described.reference, described.digest)
+        if found.contract:
+            return found.contract
+    with open_layers() as image:
+        return inspect(image).contract
 
 
 def run(

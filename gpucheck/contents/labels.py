@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from gpucheck import kb
 from gpucheck.codec import Malformed, decode, encode
+from gpucheck.compat.needs import demands
 from gpucheck.contract import SCHEMA, Contract
 from gpucheck.facts import FalseLabel, Snapshot
 from gpucheck.record import dataclass, replace
@@ -148,11 +149,8 @@ def requirements(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def cuda_majors(contract: Contract) -> tuple[int, ...]:
-    """The CUDA majors that packages in the image are built with, lowest first; where none says it, those of its runtimes."""
-    found = {code.cuda.major if code.cuda else code.cuda_major for code in contract.code} - {None}
-    return tuple(
-        sorted(major for major in found or {each.cuda.major for each in contract.runtimes} if major is not None)
-    )
+    """The CUDA majors that what decides in the image is built with, lowest first."""
+    return tuple(sorted({demand.major for demand in demands(contract)}))
 
 
 # -- are they true -----------------------------------------------------------------------------------------------------

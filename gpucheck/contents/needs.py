@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gpucheck import contract, kb
+from gpucheck.compat.needs import Demand, demands
 from gpucheck.contents.code import together
 from gpucheck.contents.labels import requirements
 from gpucheck.contents.reading import Reading
-from gpucheck.contents.records import Need
+from gpucheck.contents.records import NodeNeed
 from gpucheck.contract import Contract, ForwardDriver, GpuCode, NeededRuntime
 from gpucheck.elf.configuration import read_configuration
 from gpucheck.facts import Framework, Library, Seen, Snapshot
@@ -144,62 +145,55 @@ def _route(library: Library, snapshot: Snapshot, system: System) -> tuple[str, s
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def needs_of(needed: Contract) -> tuple[Need, ...]:
+def needs_of(needed: Contract) -> tuple[NodeNeed, ...]:
     """The contract in words."""
     if needed.gpu is False:
-        return (Need("GPU", "none: nothing in it is for GPUs", ""),)
+        return (NodeNeed("GPU", "none: nothing in it is for GPUs", ""),)
     return (
         *_architecture(needed),
-        *(need for major in _majors(needed) for need in _driver(needed, major)),
+        *(need for demand in _demands(needed) for need in _driver(needed, demand)),
         *_gpus(needed.code),
         *_libc(needed),
         *_capabilities(needed),
     )
 
 
-def _architecture(needed: Contract) -> Iterator[Need]:
+def _architecture(needed: Contract) -> Iterator[NodeNeed]:
     if needed.architecture:
-        yield Need("machine", needed.architecture, "")
+        yield NodeNeed("machine", needed.architecture, "")
 
 
-def _majors(needed: Contract) -> dict[int, tuple[CudaVersion | None, str]]:
-    """(newest CUDA, who brings it) by CUDA major, of the packages that say it; without one, of the runtimes."""
-    found: dict[int, tuple[CudaVersion | None, str]] = {}
-    entries = [
-        (code.cuda.major if code.cuda else code.cuda_major, code.cuda, f"{code.name} {code.version}".rstrip())
-        for code in needed.code
-        if code.cuda or code.cuda_major
-    ] or [(runtime.cuda.major, runtime.cuda, runtime.path) for runtime in needed.runtimes]
-    for major, cuda, name in entries:
-        if major is None:
-            continue
-        known = found.get(major)
-        if known is None or (cuda is not None and (known[0] is None or known[0] < cuda)):
-            found[major] = (cuda, name)
-    return dict(sorted(found.items()))
+def _demands(needed: Contract) -> tuple[Demand, ...]:
+    """What is built with the newest CUDA of each major: older ones of that major need no more."""
+    newest: dict[int, Demand] = {}
+    for demand in demands(needed):
+        known = newest.get(demand.major)
+        if known is None or (demand.cuda is not None and (known.cuda is None or known.cuda < demand.cuda)):
+            newest[demand.major] = demand
+    return tuple(newest[major] for major in sorted(newest))
 
 
-def _driver(needed: Contract, major: int) -> Iterator[Need]:
-    cuda, name = _majors(needed)[major]
-    wanted = f"CUDA {cuda or major} ({name})"
+def _driver(needed: Contract, demand: Demand) -> Iterator[NodeNeed]:
+    cuda = demand.cuda
+    wanted = f"CUDA {demand.version} ({demand})"
     if cuda and (native := exact_driver(cuda)):
-        yield Need("driver, native", f"{native[0]} or newer, for all of {wanted}", native[1])
-    if family := kb.families().get(major):
+        yield NodeNeed("driver, native", f"{native[0]} or newer, for all of {wanted}", native[1])
+    if family := kb.families().get(demand.major):
         newer = f"; what is new in {cuda} (its PTX, its functions) needs a newer one" if cuda and cuda.minor else ""
-        yield Need(
+        yield NodeNeed(
             "driver, minor versions",
             f"{family.driver_floor} or newer: {wanted} starts and its machine code runs{newer}",
             family.reference,
         )
-    yield from _forward_need(needed, cuda, major)
+    yield from _forward_need(needed, cuda, demand.major)
 
 
-def _forward_need(needed: Contract, cuda: CudaVersion | None, major: int) -> Iterator[Need]:
+def _forward_need(needed: Contract, cuda: CudaVersion | None, major: int) -> Iterator[NodeNeed]:
     forward = needed.forward
     if forward and forward.cuda and forward.cuda.major >= major:
         kinds = [brands()[number] for number in forward.brands if number in brands()]
         names = ", ".join(row.name for row in kinds if row.supported in ("yes", "some"))
-        yield Need(
+        yield NodeNeed(
             "driver, cuda-compat",
             f"branch {_words(forward.branches)} with the cuda-compat {forward.version or ''} in the image".replace(
                 "  ", " "
@@ -213,7 +207,7 @@ def _forward_need(needed: Contract, cuda: CudaVersion | None, major: int) -> Ite
             f"ELF note of {forward.path}",
         )
     elif cuda and (row := packages().get(cuda)) and row.branches:
-        yield Need(
+        yield NodeNeed(
             "driver, cuda-compat",
             f"branch {_words(row.branches)} with the package cuda-compat-{cuda.major}-{cuda.minor}, on data-center GPUs; "
             "it is not in the image",
@@ -227,11 +221,11 @@ def _words(numbers: Sequence[int]) -> str:
     )
 
 
-def _gpus(code: Sequence[GpuCode]) -> Iterator[Need]:
+def _gpus(code: Sequence[GpuCode]) -> Iterator[NodeNeed]:
     for each in code:
         name = f"{each.name} {each.version}".rstrip()
         if not each.targets:
-            yield Need("GPU", f"{name}: its files do not tell", each.evidence)
+            yield NodeNeed("GPU", f"{name}: its files do not tell", each.evidence)
             continue
         machine = [target for target in each.targets if target.startswith("sm_")]
         ptx = [target for target in each.targets if target.startswith("compute_")]
@@ -244,7 +238,7 @@ def _gpus(code: Sequence[GpuCode]) -> Iterator[Need]:
             text += f"; {_spell(by_ptx)}{' and ' * bool(by_ptx)}later ones by PTX{maker}, which the driver must know"
         else:
             text += f"; {_spell(by_ptx)} by PTX" if by_ptx else "; no PTX, so no later GPU"
-        yield Need("GPU", text, each.evidence)
+        yield NodeNeed("GPU", text, each.evidence)
 
 
 def _served(targets: Sequence[str]) -> list[ComputeCapability]:
@@ -260,29 +254,29 @@ def _spell(served: Sequence[ComputeCapability]) -> str:
     return " ".join(map(str, served))
 
 
-def _libc(needed: Contract) -> Iterator[Need]:
+def _libc(needed: Contract) -> Iterator[NodeNeed]:
     if needed.libc.startswith("glibc"):
-        yield Need(
+        yield NodeNeed(
             "C library",
             f"{needed.libc} is in the image; the driver's libraries need 2.9 on x86_64, 2.17 on aarch64",
             "the symbol versions of libcuda 340 to 555",
         )
     elif needed.libc:
-        yield Need("C library", f"{needed.libc}: the driver's libraries are made for glibc and do not load", "")
+        yield NodeNeed("C library", f"{needed.libc}: the driver's libraries are made for glibc and do not load", "")
 
 
-def _capabilities(needed: Contract) -> Iterator[Need]:
+def _capabilities(needed: Contract) -> Iterator[NodeNeed]:
     granted = needed.capabilities
     if granted is None:
-        yield Need(
+        yield NodeNeed(
             "capabilities",
             "compute, utility: NVIDIA_DRIVER_CAPABILITIES is not set, and these are what the toolkit then grants",
             "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html#driver-capabilities",
         )
     else:
-        yield Need("capabilities", granted or "none", "NVIDIA_DRIVER_CAPABILITIES")
+        yield NodeNeed("capabilities", granted or "none", "NVIDIA_DRIVER_CAPABILITIES")
     if needed.visible_devices is None:
-        yield Need("devices", "asked for when it is started: NVIDIA_VISIBLE_DEVICES is not set", "")
+        yield NodeNeed("devices", "asked for when it is started: NVIDIA_VISIBLE_DEVICES is not set", "")
     for name, value in needed.requirements:
         if name.startswith("NVIDIA_REQUIRE_"):
-            yield Need("requirement", f"{value} (CDI does not check it)", name)
+            yield NodeNeed("requirement", f"{value} (CDI does not check it)", name)

@@ -87,7 +87,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class NodeNeed:
     """One thing that the image needs of a node, in words."""
 
     what: str
@@ -119,7 +119,7 @@ class Contents:
     code: tuple[Code, ...]
     unread: tuple[str, ...]
     """What could not be read, one line each."""
-    needs: tuple[Need, ...] = ()
+    needs: tuple[NodeNeed, ...] = ()
     """The contract in words."""
 
     @property

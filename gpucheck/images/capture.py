@@ -23,8 +23,9 @@ from gpucheck.system.protocol import NotKept
 #: Smaller files are kept whole: there is little in them beside the tables.
 SMALL: Final = 1 << 16
 #: Of a larger file than both together, the middle is let go, but for the dynamic section. Linkers write the dynamic symbols
-#: first; patchelf and auditwheel move them to the end; section headers and their names follow the symbols for debugging.
-START: Final = 24 << 20
+#: first (libtensorflow_cc of 2.21 has 103 MB of them); patchelf and auditwheel move them to the end; section headers and their names
+#: follow the symbols for debugging.
+START: Final = 112 << 20
 END: Final = 40 << 20
 #: Matches of the words that a file is searched for.
 MAX_HITS: Final = 256

@@ -1,6 +1,6 @@
 """Of which files of a layer the content is kept, and how much of it: what probes and the resolver read, and no more.
 
-A test compares this with what they really read: ``tests/layers/test_reads.py``.
+A test compares this with what they really read: ``tests/layers/test_equality.py``.
 """
 
 from __future__ import annotations

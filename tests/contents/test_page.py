@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gpucheck.contents.page import render
-from gpucheck.contents.records import Code, Contents, Copy, Folder, LayerSize, NamedLibrary, Need, Winner
+from gpucheck.contents.records import Code, Contents, Copy, Folder, LayerSize, NamedLibrary, NodeNeed, Winner
 from gpucheck.elf.fatbin import Target
 from gpucheck.engine import judge
 from gpucheck.facts import Distribution, Libc, Python, Seen
@@ -75,10 +75,10 @@ CONTENTS = Contents(
     ),
     unread=("/opt/lib/libx.so: truncated: file too short",),
     needs=(
-        Need("machine", "x86_64", ""),
-        Need("driver, native", "580.65.06 or newer, for all of CUDA 13.0 (torch 2.9.1)", "https://docs.nvidia.com/x (checked 2026-11-23)"),
-        Need("GPU", "torch 2.9.1: 8.0 8.6 8.9 9.0 by machine code; no PTX, so no later GPU", "/opt/venv/torch"),
-        Need("GPU", "vllm 0.12: its files do not tell", "/opt/venv/vllm"),
+        NodeNeed("machine", "x86_64", ""),
+        NodeNeed("driver, native", "580.65.06 or newer, for all of CUDA 13.0 (torch 2.9.1)", "https://docs.nvidia.com/x (checked 2026-11-23)"),
+        NodeNeed("GPU", "torch 2.9.1: 8.0 8.6 8.9 9.0 by machine code; no PTX, so no later GPU", "/opt/venv/torch"),
+        NodeNeed("GPU", "vllm 0.12: its files do not tell", "/opt/venv/vllm"),
     ),
 )  # fmt: skip
 

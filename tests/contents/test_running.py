@@ -24,6 +24,8 @@ RUNNING = {
     "cuda": "a call",
     "container": "the marks that an engine leaves",
     "shared_memory": "a mount",
+    "services": "processes",
+    "mps": "a daemon's pipe directory",
 }
 #: Of the host.
 RUNNING_HOST = {

@@ -1,0 +1,80 @@
+"""What is seen in layers equals what is seen in the same files unpacked: real wheels on a real Debian root.
+
+This is also the test of what is kept of a layer (``gpucheck/images/keeping.py``, ``capture.py``): a read of something else would
+be an error in one of them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from gpucheck.codec import encode
+from gpucheck.images.cache import Cache
+from gpucheck.images.indexing import index_layer
+from gpucheck.images.system import ImageSystem
+from gpucheck.images.union import Union
+from gpucheck.libs.command import run
+from gpucheck.probes import observe
+from gpucheck.system import Rootfs
+from tests.cache import cache
+from tests.needs import missing
+
+
+def environment(name: str) -> Path:
+    place = cache() / ("torch" if name == "torch" else f"wheels/{name}")
+    if not (place / "complete").exists():
+        missing(f"{name} in layers", f"run: ci/setup/{'torch.sh' if name == 'torch' else f'wheels.sh {name}'}")
+    return place
+
+
+def debian() -> Path:
+    place = cache() / "debian-torch"
+    if not (place / "complete").exists():
+        missing("Debian's torch in layers", "run: ci/setup/debian-torch.sh")
+    return place
+
+
+def in_layers(root: Path, env: Mapping[str, str]) -> ImageSystem:
+    """The root as one layer, which nothing holds: tar writes it into the reader."""
+    child = subprocess.Popen(["tar", "-C", str(root), "--numeric-owner", "-c", "."], stdout=subprocess.PIPE)
+    assert child.stdout
+
+    def pieces() -> Iterator[bytes]:
+        assert child.stdout
+        while piece := child.stdout.read(1 << 20):
+            yield piece
+
+    _, index = Cache(None).make(lambda file: index_layer(pieces(), file))
+    child.stdout.close()
+    assert child.wait() == 0
+    union = Union()
+    union.apply(index, 0)
+    return ImageSystem(union, (index,), env, str(root))
+
+
+@pytest.mark.parametrize("name", ["debian", "cupy", "torch"])
+def test_real_wheels(name: str, tmp_path: Path) -> None:
+    env = {"PATH": "/opt/venv/bin:/usr/bin:/bin"}
+    if name == "debian":
+        root, target = debian(), "torch"
+    else:
+        # Hard links, because gigabytes take long to copy.
+        root, target = tmp_path / "root", name
+        place = environment(name)
+        subprocess.run(["cp", "-al", str(debian()), str(root)], check=True)
+        (root / "opt/venv").mkdir(parents=True)
+        subprocess.run(["cp", "-al", str(place / "lib"), str(root / "opt/venv/lib")], check=True)
+        (root / "opt/venv/pyvenv.cfg").write_text("home = /usr/bin\n")
+        env["VIRTUAL_ENV"] = "/opt/venv"
+    unpacked, layers = Rootfs(str(root), env), in_layers(root, env)
+    assert encode(observe(layers)) == encode(observe(unpacked))
+    for asked in (target, None, "libc.so.6", "/bin/sh"):
+        for symbols in (False, True):
+            ours = run(layers, asked, format="json", symbols=symbols)
+            theirs = run(unpacked, asked, format="json", symbols=symbols)
+            assert (ours.status, ours.text) == (theirs.status, theirs.text)
+    assert "kept" not in run(layers, target, everything=True).text
