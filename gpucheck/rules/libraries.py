@@ -139,7 +139,7 @@ def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
         "cupy-cuda13x": f"'cupy-cuda13x[ctk]=={loads.version}'",
     }
     copies = [path for each in loads.missing for path in each.copies]
-    if loads.name in extras and not copies:
+    if loads.name in extras and not all(each.copies for each in loads.missing):
         return installs(snapshot, loads.location, extras[loads.name])
     if loads.missing[0].why:
         return f"Reinstall what owns it: {loads.missing[0].why.partition(':')[0]}"
