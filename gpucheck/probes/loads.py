@@ -86,7 +86,35 @@ def _followed(
         missing = tuple(_missing_of_cupy(system, framework, closure, missing, libraries))
     if framework.name == "tensorflow":
         missing = tuple(_missing_of_tensorflow(system, framework, closure, missing, libraries))
-    return _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
+    found = _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
+    return replace(found, libraries=(*found.libraries, *_by_plain_name(system, framework, found, libraries)))
+
+
+def _by_plain_name(
+    system: System, framework: Framework, found: Loads, libraries: tuple[Library, ...]
+) -> Iterator[Loaded]:
+    """What a framework opens by name without looking into the wheels, where somebody else's copy comes first.
+
+    CuPy before 14 takes NCCL so; jax before it preloaded its wheels' libraries had RUNPATH to them, which LD_LIBRARY_PATH precedes.
+    """
+    from gpucheck.elf import find
+
+    names: tuple[str, ...] = ()
+    if framework.name.startswith("cupy-") and release(framework.version) < (14,):
+        names = ("libnccl.so.2",)
+    plugin = f"{framework.location}/jax_plugins/xla_cuda{framework.cuda_major}/__init__.py"
+    text = read_text(system, plugin) if framework.name == "jax" else None
+    if text is not None and "_load_nvidia_libraries" not in (text.value if isinstance(text, Seen) else ""):
+        parts = ("cublas", "cudnn", "cufft", "cusolver", "cusparse")
+        names = tuple(row.soname for row in wheels() if row.cuda == framework.cuda_major and row.library in parts)
+    known = {each.soname for each in found.libraries}
+    versions = {library.real: library for library in libraries}
+    for name in dict.fromkeys(names):
+        outcome = find(system, name) if name not in known else None
+        if outcome is None or not outcome.path or (framework.name == "jax" and outcome.how != "LD_LIBRARY_PATH"):
+            continue
+        own = next((each.path for each in libraries if each.soname == name and each.path.startswith(f"{framework.location}/")), "")  # fmt: skip
+        yield _loaded(system, name, outcome, versions, {name: own})
 
 
 def _summary(
