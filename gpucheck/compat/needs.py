@@ -213,7 +213,7 @@ class Coverage:
 def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     """By the targets that were read from the files; where these do not tell, by the build's row in the knowledge base."""
     targets, source = code.targets, code.evidence
-    row = None if targets else frameworks.build(code.name, code.version)
+    row = None if targets else _row(code)
     if row:
         targets = tuple(
             [f"sm_{sm.major}{sm.minor}" for sm in row.sm] + [f"compute_{sm.major}{sm.minor}" for sm in row.ptx]
@@ -240,6 +240,14 @@ def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     # A row may be silent about PTX, which would run on any newer GPU.
     silent = not code.targets and row is not None and not row.ptx_known
     return Coverage("unknown" if unread or silent or not targets else "none", None, targets, source)
+
+
+def _row(code: GpuCode) -> frameworks.Build | None:
+    """The build's row: of one version there may be several, for different CUDA."""
+    release, _, local = code.version.partition("+")
+    rows = [row for row in frameworks.builds(code.name) if row.version == release and local in ("", row.variant)]
+    fitting = [row for row in rows if code.cuda_major in row.cuda_majors and code.cuda in (None, row.cuda_version)]
+    return next(iter(fitting), None)
 
 
 @remembered
