@@ -12,6 +12,10 @@ from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb.gpus import nearest
 
 
+#: Warnings about an image that are judged against each node: on some it is right that cuda-compat is always used.
+JUDGED = ("compat-always-used",)
+
+
 def image(contract: Contract, node: Node) -> Iterator[Reason]:
     """What holds whatever the node is."""
     for rule in contract.broken:
@@ -24,6 +28,8 @@ def image(contract: Contract, node: Node) -> Iterator[Reason]:
             f"See what is wrong and what to do: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
         )
     for rule in contract.limits if contract.gpu is not False else ():
+        if rule in JUDGED:
+            continue
         yield Reason(
             rule,
             Verdict.CONDITIONAL,
