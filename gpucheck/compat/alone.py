@@ -11,7 +11,6 @@ from gpucheck.contract import Contract
 from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb.gpus import nearest
 
-
 #: Warnings about an image that are judged against each node: on some it is right that cuda-compat is always used.
 JUDGED = ("compat-always-used",)
 
