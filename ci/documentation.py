@@ -15,6 +15,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from gpucheck.compat.node import MODES
 from gpucheck.compat.reasons import REASONS
+from gpucheck.contents.records import Contents
+from gpucheck.contract import Contract
 from gpucheck.elf.resolution import Edge, How
 from gpucheck.facts import SCHEMA, Snapshot
 from gpucheck.finding import Severity, Status, Verdict
@@ -57,8 +59,36 @@ def rules() -> str:
 
 
 def schema() -> str:
-    """The JSON Schema of ``--format json`` of doctor, project and image, and of snapshots."""
+    """The JSON Schema of ``--format json`` of doctor and project."""
     definitions: dict[str, Any] = {}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck report",
+        **closed(**report_parts(definitions)),
+        "$defs": definitions,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def image_schema() -> str:
+    """The JSON Schema of ``gpucheck image --format json``: a report, what is in the image and what it needs."""
+    definitions: dict[str, Any] = {}
+    parts = report_parts(definitions)
+    # Of labels alone there is no snapshot, and no contract when they give none.
+    parts["snapshot"] = {"anyOf": [parts["snapshot"], {"type": "null"}]}
+    parts["image"] = describe(Contents, definitions)
+    parts["contract"] = {"anyOf": [describe(Contract, definitions), {"type": "null"}]}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck image",
+        **closed(**parts),
+        "$defs": definitions,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def report_parts(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of the keys of a report."""
     snapshot = describe(Snapshot, definitions)
     names = {"type": "array", "items": {"enum": [rule.id for rule in RULES]}}
     text = {"type": "string"}
@@ -78,21 +108,15 @@ def schema() -> str:
         tried={"type": "array", "items": text},
     )
     outcome["required"] = ["rule", "status"]
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "gpucheck report",
-        **closed(
-            schema={"const": SCHEMA},
-            command=text,
-            verdict={"enum": [member.value for member in Verdict]},
-            root_causes=names,
-            findings={"type": "array", "items": finding},
-            outcomes={"type": "array", "items": outcome},
-            snapshot=snapshot,
-        ),
-        "$defs": definitions,
+    return {
+        "schema": {"const": SCHEMA},
+        "command": text,
+        "verdict": {"enum": [member.value for member in Verdict]},
+        "root_causes": names,
+        "findings": {"type": "array", "items": finding},
+        "outcomes": {"type": "array", "items": outcome},
+        "snapshot": snapshot,
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def libs_schema() -> str:
@@ -291,6 +315,7 @@ def describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 PAGES = {
     "docs/rules.md": rules,
     "docs/schema/report.json": schema,
+    "docs/schema/image.json": image_schema,
     "docs/schema/libs.json": libs_schema,
     "docs/schema/trace.json": trace_schema,
     "docs/schema/compat.json": compat_schema,

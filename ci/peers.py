@@ -143,7 +143,7 @@ def outputs(fixture: Fixture, environment: str) -> Iterator[tuple[Tool, str]]:
         for path in [path for path in root.rglob("*") if KEPT.search("/" + str(path.relative_to(root)))]:
             if not path.is_dir() or path.is_symlink():
                 path.unlink()
-        for name, content in (("lib", None), ("lib64", None), ("bin", None), ("sbin", None)):
+        for name, _content in (("lib", None), ("lib64", None), ("bin", None), ("sbin", None)):
             link = root / name
             if link.is_symlink():
                 link.unlink()
@@ -157,13 +157,26 @@ def outputs(fixture: Fixture, environment: str) -> Iterator[tuple[Tool, str]]:
             smi.chmod(0o755)
         script = Path(folder, library.FILE)
         # The wheel of torch that is here asks for CUDA 13: the version of CUDA is the fixture's only where that is the fault.
-        cuda = "" if re.search(r"^cuda\s*=", fixture.script, re.MULTILINE) or "driver-too-old" in fixture.expect.root else "cuda = 13.2\n"
+        cuda = (
+            ""
+            if re.search(r"^cuda\s*=", fixture.script, re.MULTILINE) or "driver-too-old" in fixture.expect.root
+            else "cuda = 13.2\n"
+        )
         script.write_text(fixture.script + cuda)
-        binds = [[real, str(root / real.lstrip("/"))] for real in ("/proc/driver", "/sys/bus/pci/devices") if Path(real).is_dir()]
+        binds = [
+            [real, str(root / real.lstrip("/"))]
+            for real in ("/proc/driver", "/sys/bus/pci/devices")
+            if Path(real).is_dir()
+        ]
         for _, fake in binds:
             Path(fake).mkdir(parents=True, exist_ok=True)
         env = {name: value for name, value in world.env.items() if name not in ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX")}
-        env |= {"PATH": f"{environment}/bin:/usr/local/cuda/bin:/usr/bin:/bin", "HOME": folder, library.SCRIPT: str(script), "COLUMNS": "200"}
+        env |= {
+            "PATH": f"{environment}/bin:/usr/local/cuda/bin:/usr/bin:/bin",
+            "HOME": folder,
+            library.SCRIPT: str(script),
+            "COLUMNS": "200",
+        }
         for tool in TOOLS:
             task = {"root": str(root), "binds": binds, "argv": [python, *tool.argv], "env": env, "deadline": DEADLINE}
             ran = subprocess.run(
@@ -178,9 +191,9 @@ def _real_driver(root: Path) -> None:
     built = library.build()
     for name in library.LIBRARIES:
         for path in root.rglob(f"{name}*"):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size > 1 << 20:
-                shutil.copy2(built / name, path)
-            elif path.is_file() and not path.is_symlink() and "/stubs/" in str(path):
+            if (path.is_file() and not path.is_symlink() and path.stat().st_size > 1 << 20) or (
+                path.is_file() and not path.is_symlink() and "/stubs/" in str(path)
+            ):
                 shutil.copy2(built / name, path)
 
 
@@ -192,7 +205,10 @@ def _folder_of(module: str) -> str:
 
 
 #: A line that tells a problem: the marks and words that the two tools use.
-PROBLEM = re.compile(r"❌|⚠|✗|✘|✖|error|warning|fail|missing|not found|mismatch|incompat|too old|unsupported|recommend|fix|issue|critical|→", re.IGNORECASE)
+PROBLEM = re.compile(
+    r"❌|⚠|✗|✘|✖|error|warning|fail|missing|not found|mismatch|incompat|too old|unsupported|recommend|fix|issue|critical|→",
+    re.IGNORECASE,
+)
 
 
 def names(tool: Tool, fixture: Fixture, text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,9 +14,11 @@ from gpucheck import __version__
 from gpucheck.record import dataclass
 
 if TYPE_CHECKING:
+    from gpucheck.contract import Contract
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
     from gpucheck.images.opening import Image
+    from gpucheck.images.records import Described
     from gpucheck.system import System
 
 #: Seconds that importing a framework may take at least: gigabytes are read from a cold disk.
@@ -162,6 +165,67 @@ def project(
     report = engine.judge(look_at_project(path, snapshot), rules)
     show(report, "project", format, output, no_color)
     raise typer.Exit(report.exit_code(strict))
+
+
+@command("image")
+def image(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="A name in an engine or a registry, an archive, an OCI layout or a folder"),
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="text, json, or labels: a Dockerfile that sets them")
+    ] = "text",
+    output: Output = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
+    env: Annotated[
+        Optional[list[str]], typer.Option("--env", help="NAME=VALUE over the image's own; repeatable")
+    ] = None,
+    python: PythonOption = None,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Judge by the image's config alone; no layer is read")
+    ] = False,
+    verify_labels: Annotated[
+        bool, typer.Option("--verify-labels", help="Compare its labels with what is in it")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Small layers and the GPU code of all libraries too")
+    ] = False,
+    strict: Strict = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say what is in an image and what it needs of a node.
+
+    Libraries, GPU code, which copies win; drivers and GPUs that it runs on. Executes nothing from it.
+    """
+    from gpucheck.contents import command as contents
+
+    if format not in contents.FORMATS:
+        refuse(f"--format {format}: choose one of {', '.join(contents.FORMATS)}")
+    if labels_only and (verify_labels or format == "labels" or env or python):
+        refuse("--labels-only looks into no layer: it goes with --format text or json, and --platform")
+    if verify_labels and format == "labels":
+        refuse("--verify-labels compares labels, --format labels makes them: choose one")
+    colour = format == "text" and has_colour(output, no_color)
+    if labels_only:
+        answer = contents.run_labels_only(
+            describe_image(reference, platform, plain_http), format=format, strict=strict, colour=colour
+        )
+    else:
+        pairs = parse_pairs("--env", env or [])
+        opened = open_layers(Place(None, [], reference, platform, plain_http, no_cache), pairs)
+        if python is not None and opened.system.resolve(python) is None:
+            refuse(f"--python {python}: there is no interpreter or environment in the image")
+        if verify_labels:
+            answer = contents.run_verify_labels(opened, format=format, python=python)
+        else:
+            answer = contents.run(
+                opened, format=format, strict=strict, colour=colour, everything=everything, python=python
+            )
+    write(answer.text, output)
+    raise typer.Exit(answer.status)
 
 
 @command("libs")
@@ -372,9 +436,15 @@ def agent(
 @command("compat")
 def compat(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Contracts of images: gpucheck image REF --format json")
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Images as gpucheck image takes them, or files that it wrote with --format json"
+        ),
     ],
     node: NodeOption = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     sets: Set = None,
     format: Format = "text",
     output: Output = None,
@@ -394,8 +464,18 @@ def compat(
         refuse(
             "compat: name a node: --node driver=550.54.15,gpu=A100, a snapshot file, or a cloud's node image (gpucheck kb clouds)"
         )
+
+    def look(reference: str) -> Contract:
+        from gpucheck.contents.command import find_contract
+
+        return find_contract(
+            reference,
+            lambda: describe_image(reference, platform, plain_http),
+            lambda: open_layers(Place(None, [], reference, platform, plain_http, no_cache), {}),
+        )
+
     try:
-        table = compare(images, node, sets or [])
+        table = compare(images, look, node, sets or [])
     except BadInput as error:
         refuse(str(error))
     write(render_matrix(table, format, has_colour(output, no_color)), output)
@@ -524,6 +604,17 @@ def open_layers(where: Place, env: dict[str, str]) -> Image:
         progress.clear()
 
 
+def describe_image(reference: str, platform: str | None, plain_http: bool) -> Described:
+    """An image's config, without its files."""
+    from gpucheck.images.opening import read_config
+    from gpucheck.images.records import ImageError
+
+    try:
+        return read_config(reference, platform=platform, plain_http=plain_http)
+    except ImageError as error:
+        refuse(str(error))
+
+
 def what_if(snapshot: Snapshot, changes: list[str]) -> Snapshot:
     """The snapshot with some facts as they are not."""
     from gpucheck.compat import merge
@@ -624,11 +715,14 @@ def has_colour(output: str | None, no_color: bool) -> bool:
 
 def write(text: str, output: str | None) -> None:
     """To a file, or to standard output."""
+    # A name may hold bytes that are no UTF-8 and a terminal may know less: what it cannot show is escaped, never an error.
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout.write(text)
         return
     try:
-        with open(output, "w", encoding="utf-8") as file:
+        with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         refuse(f"--output {output}: {error.strerror}")

@@ -85,3 +85,5 @@ class Contract:
     """``glibc 2.41``, ``musl 1.2.5``; '' when the files do not tell."""
     broken: tuple[str, ...] = ()
     """The rules whose errors hold whatever the node is: the root causes in the image itself."""
+    limits: tuple[str, ...] = ()
+    """The rules whose warnings hold whatever the node is."""

@@ -657,6 +657,16 @@ class Project:
     """Continuous integration: (name, file)."""
 
 
+@dataclass(frozen=True, slots=True)
+class FalseLabel:
+    """A label of an image that what is in the image contradicts."""
+
+    label: str
+    said: str
+    seen: str
+    source: str
+
+
 NO_PROJECT = Unseen(Why.NOT_APPLICABLE, (), "no project was looked at")
 
 
@@ -719,6 +729,8 @@ class Snapshot:
     cached: Seen[tuple[Cached, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the linker's cache was not looked at")
     """GPU libraries in /etc/ld.so.cache."""
     preloads: Seen[tuple[Preload, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "preloading was not looked at")
+    labels: Seen[tuple[FalseLabel, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no image's labels were looked at")
+    """Of an image: those of its labels that are not true."""
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

@@ -59,19 +59,25 @@ NODE = {
 }  # fmt: skip
 
 
+def elf_with_sections(contents: Mapping[str, bytes]) -> bytes:
+    """The smallest shared object with these sections: header, their bytes, names, section headers (elf(5))."""
+    names = b"\0" + b"".join(name.encode() + b"\0" for name in (*contents, ".shstrtab"))
+    places, data = [], b""
+    for name, content in contents.items():
+        places.append((names.index(name.encode()), 64 + len(data), len(content)))
+        data += content
+    headers = [bytes(64)]
+    headers += [struct.pack("<IIQQQQIIQQ", at, 1, 2, 0, offset, size, 0, 0, 1, 0) for at, offset, size in places]
+    at = 64 + len(data)
+    headers.append(struct.pack("<IIQQQQIIQQ", names.index(b".shstrtab"), 3, 0, 0, at, len(names), 0, 0, 1, 0))
+    start = b"\x7fELF\x02\x01\x01" + bytes(9)
+    fields = (3, 62, 1, 0, 0, at + len(names), 0, 64, 56, 0, 64, len(headers), len(headers) - 1)
+    return start + struct.pack("<HHIQQQIHHHHHH", *fields) + data + names + b"".join(headers)
+
+
 def elf_with_constants(constants: bytes) -> bytes:
-    """The smallest shared object with a section .rodata: header, constants, names, three section headers (elf(5))."""
-    names = b"\0.rodata\0.shstrtab\0"
-    at = 64 + len(constants) + len(names)
-    header = (
-        b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, at, 0, 64, 56, 0, 64, 3, 2)
-    )
-    sections = (
-        bytes(64),
-        struct.pack("<IIQQQQIIQQ", 1, 1, 2, 0, 64, len(constants), 0, 0, 1, 0),
-        struct.pack("<IIQQQQIIQQ", 9, 3, 0, 0, 64 + len(constants), len(names), 0, 0, 1, 0),
-    )
-    return header + constants + names + b"".join(sections)
+    """The smallest shared object with a section .rodata."""
+    return elf_with_sections({".rodata": constants})
 
 
 def loadable(size: int = 0) -> bytes:

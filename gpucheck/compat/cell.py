@@ -50,6 +50,9 @@ class Cell:
 
 def ordered(reasons: Iterable[Reason]) -> Reasons:
     """Each once, the heaviest first, otherwise as given."""
+    reasons = tuple(reasons)
+    if len(reasons) < 2:
+        return reasons
     once = {(reason.rule, reason.summary, reason.cause, reason.remedy): reason for reason in reasons}
     return tuple(sorted(once.values(), key=lambda reason: WEIGHTS[reason.verdict]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from gpucheck.codec import Malformed, decode
@@ -15,12 +16,10 @@ class BadImage(ValueError):
     """An image that cannot be judged; the message says why, and what to do."""
 
 
-def read(reference: str) -> tuple[Contract, ...]:
-    """The contract of an image, or those in a file. Raises ``BadImage``."""
-    if not os.path.isfile(reference) or not reference.endswith((".json", ".jsonl")):
-        raise BadImage(
-            f"{reference}: no file; write its contract with: gpucheck image {reference} --format json -o FILE.json"
-        )
+def read(reference: str, look: Callable[[str], Contract]) -> tuple[Contract, ...]:
+    """The contracts in a file, or that of an image by its name, which ``look`` opens. Raises ``BadImage``."""
+    if not os.path.isfile(reference) or not reference.endswith(".json"):
+        return (look(reference),)
     try:
         with open(reference, encoding="utf-8") as file:
             data = json.load(file)

@@ -10,13 +10,6 @@ Its first program does not start: exec format error. Nothing about GPUs is judge
 Confirm: `docker image inspect --format '{{.Architecture}}' IMAGE` against `uname -m` on the node.
 Remedy: the image of the same name for the node's architecture, or a build with `docker buildx build --platform`.
 Reference: https://docs.docker.com/build/building/multi-platform/""",
-    "image-is-musl": """The image is built on musl, and the driver's libraries need glibc.
-
-libcuda and NVML come from the node as they are, built for glibc: musl's dynamic linker cannot load them (Alpine).
-
-Confirm: `ls /lib/ld-musl-*` in the image.
-Remedy: a base image with glibc, such as debian:trixie-slim.
-Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/1526""",
     "needs-no-gpu": """Nothing in the image is for GPUs.
 
 It runs on any node of its architecture. If it should use a GPU, a CPU build was installed.

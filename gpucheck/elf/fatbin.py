@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from gpucheck.elf.reader import Elf, read_elf
 from gpucheck.elf.sections import read_sections
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import Readable, System
 
 MAGIC = b"\x50\xed\x55\xba"
 _HEADER = struct.Struct("<4sHHQ")
@@ -36,7 +36,7 @@ MAX_CONTAINERS = 1 << 18
 MAX_SETS = 1 << 12
 #: What looks like the start of one and is none; no real file has a thousand.
 MAX_TRIES = 1 << 20
-CHUNK = 1 << 20
+PIECE, CHUNK = 1 << 16, 1 << 20
 
 #: Code that the device linker still has to link: nothing loads it once there is linked code beside it.
 RELOCATABLE = "__nv_relfatbin"
@@ -164,6 +164,16 @@ class FatbinScanner:
             sets[index] for place, index in zip(*self._found) if not any(start <= place < end for start, end in parts)
         )
 
+    def targets(self, passing: Iterable[tuple[int, int]] = ()) -> tuple[tuple[int, str], ...]:
+        """The same as numbers and text, for an index: ``(476, "sm_80 sm_90")``."""
+        found = self.containers(passing)
+        return tuple(sorted((number, " ".join(sorted(names, key=order))) for names, number in found.items()))
+
+
+def of_targets(rows: Iterable[tuple[int, str]]) -> Counter[frozenset[str]]:
+    """What ``targets`` was made from."""
+    return Counter({frozenset(names.split()): number for number, names in rows})
+
 
 def count(containers: Counter[frozenset[str]]) -> tuple[Target, ...]:
     """All targets, machine code first, by capability."""
@@ -230,7 +240,7 @@ def summarize(containers: Counter[frozenset[str]]) -> Fatbins | None:
     return Fatbins(total, count(containers), serve(containers)) if total else None
 
 
-def passed_over(system: System, elf: Elf) -> tuple[tuple[int, int], ...]:
+def passed_over(system: Readable, elf: Elf) -> tuple[tuple[int, int], ...]:
     """The parts of a file whose fat binaries do not count: relocatable ones beside linked ones. Raises as ``read_sections``."""
     sections = read_sections(system, elf)
     if not any(section.name == ".nv_fatbin" for section in sections):
@@ -267,13 +277,13 @@ def _scan_part(system: System, path: str, offset: int, size: int) -> Counter[fro
     scanner = FatbinScanner()
     end = offset + size
     at = offset
-    # Between two payloads there are a few hundred bytes; far from them, megabytes are looked through.
-    step = 1 << 12
+    # Payloads are of tens of kilobytes, with a header between two; far from them, megabytes are looked through.
+    step = PIECE
     while at < end:
         passed = min(scanner.unneeded, end - at)
         scanner.skip(passed)
         at += passed
-        step = 1 << 12 if passed else min(step * 2, CHUNK)
+        step = PIECE if passed else min(step * 2, CHUNK)
         data = system.read(path, min(step, end - at), at)
         if not data:
             break

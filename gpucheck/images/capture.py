@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from gpucheck.elf.fatbin import passed_over
 from gpucheck.elf.reader import (
     BLOCK,
     MAX_DYNAMIC,
@@ -32,8 +33,9 @@ from gpucheck.system.protocol import NotKept
 #: Smaller files are kept whole: there is little in them beside the tables.
 SMALL: Final = 1 << 16
 #: Of a larger file than both together, the middle is let go, but for the dynamic section. Linkers write the dynamic symbols
-#: first; patchelf and auditwheel move them to the end; section headers and their names follow the symbols for debugging.
-START: Final = 24 << 20
+#: first (libtensorflow_cc of 2.21 has 103 MB of them); patchelf and auditwheel move them to the end; section headers and their names
+#: follow the symbols for debugging.
+START: Final = 112 << 20
 END: Final = 40 << 20
 #: Matches of the words that a file is searched for.
 MAX_HITS: Final = 256
@@ -174,6 +176,13 @@ class Capture:
             if first <= start and end <= last:
                 return (start, end), (first, last)
         return (start, end), (start, end)
+
+    def unlinked(self, path: str) -> tuple[Range, ...]:
+        """(offset, size) of the GPU code that does not count."""
+        try:
+            return passed_over(self._held, read_elf(self._held, path))
+        except (ElfError, OSError):
+            return ()
 
     def _slice(self, start: int, end: int) -> Iterable[bytes]:
         # What was asked for lies in one part each; merged, it may go on in the next.

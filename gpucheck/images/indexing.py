@@ -43,8 +43,8 @@ class Scanner(Protocol):
         """The next bytes."""
         ...
 
-    def targets(self) -> tuple[Any, ...]:
-        """What was found."""
+    def targets(self, passing: Iterable[tuple[int, int]] = ()) -> tuple[Any, ...]:
+        """What was found, as JSON. ``passing``: (offset, size) of the parts of the file that do not count."""
         ...
 
 
@@ -230,5 +230,5 @@ def _content(
             parts = capture.finish(f"/{path}", keep)
         except ElfError:
             parts = []
-        writer.keep(parts, bool(words), capture.hits, codes.targets() if codes else ())
+        writer.keep(parts, bool(words), capture.hits, codes.targets(capture.unlinked(f"/{path}")) if codes else ())
     return 0

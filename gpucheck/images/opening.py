@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
+from gpucheck.elf.fatbin import FatbinScanner
 from gpucheck.images.cache import Cache, default_folder
 from gpucheck.images.index import Index
 from gpucheck.images.indexing import Scanner, index_layer
@@ -20,7 +21,7 @@ from gpucheck.record import replace
 from gpucheck.system import Rootfs, System
 
 #: What looks for GPU code in the files that stream by.
-SCANNER: Callable[[], Scanner] | None = None
+SCANNER: Callable[[], Scanner] = FatbinScanner
 NOTHING: Final = Config({}, {}, "", (), (), "")
 
 

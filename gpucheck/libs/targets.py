@@ -114,6 +114,13 @@ def find_module(system: System, name: str, environments: Sequence[Python]) -> In
     return None
 
 
+def find_all(system: System, environments: Sequence[Python]) -> Iterator[Installed]:
+    """Every installed distribution."""
+    for environment in environments:
+        for each in distributions(system, (environment,)):
+            yield _installed(system, environment, each.location, each.name, each.version, each.name)
+
+
 def _installed(system: System, environment: Python, location: str, name: str, version: str, asked: str) -> Installed:
     record = _record(system, location, name)
     if record and (files := _listed(system, f"{record}/RECORD")):

@@ -132,7 +132,7 @@ def toolkit(
     owners = {(dist.location, dist.name): dist for dist in installed}
     order = {row.stem: position for position, row in enumerate(kb.sonames())}
     found: dict[str, tuple[int, Library]] = {}
-    for folder, kind in _toolkit_folders(system, environments):
+    for folder, kind in toolkit_folders(system, environments):
         for name in names(system, folder):
             stem, so, number = name.partition(".so.")
             path = f"{folder}/{name}"
@@ -157,7 +157,8 @@ def names(system: System, folder: str) -> tuple[str, ...]:
         return ()
 
 
-def _toolkit_folders(system: System, environments: tuple[Python, ...]) -> tuple[tuple[str, str], ...]:
+def toolkit_folders(system: System, environments: tuple[Python, ...]) -> tuple[tuple[str, str], ...]:
+    """(folder, ``wheel`` or ``toolkit``) where CUDA libraries may lie."""
     wheels = [
         (folder, "wheel")
         for environment in environments

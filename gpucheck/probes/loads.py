@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError
-from gpucheck.facts import Framework, Library, Python, Seen, Unseen, Why
+from gpucheck.facts import Framework, Libc, Library, Python, Seen, Unseen, Why
 from gpucheck.installed import Absent, Loaded, Loads, Misfit, Packages, Preload
 from gpucheck.kb.packages import wheels
 from gpucheck.markers import release
@@ -17,6 +17,7 @@ from gpucheck.probes.libraries import folders
 from gpucheck.probes.python import parse_assignments
 from gpucheck.probes.suspicion import is_known, suspicion
 from gpucheck.probes.text import read_text
+from gpucheck.record import replace
 from gpucheck.system import System
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gpucheck.libs.interpreter import Interpreter
     from gpucheck.libs.targets import Installed
 
+#: Libraries whose version starts with that of the toolkit that they come with.
+OF_TOOLKIT: Final = ("libcublas.", "libcublasLt.", "libcudart.", "libnvrtc.", "libnvJitLink.")
 #: What stands for programs that are no Python frameworks.
 ANY_PROGRAM: Final = "any program"
 #: Of which it is known what their import opens by name: kb/imports.toml and kb/dlopens.toml.
@@ -39,13 +42,14 @@ def loads(
     frameworks: tuple[Framework, ...],
     libraries: tuple[Library, ...],
     packages: Seen[Packages] | Unseen,
+    libc: Seen[Libc] | Unseen,
 ) -> Seen[tuple[Loads, ...]] | Unseen:
     """What each GPU framework would load; ABSENT when there is none."""
     found = []
     for framework in frameworks:
         if not framework.gpu or not re.fullmatch(FOLLOWED, framework.name):
             continue
-        why = suspicion(system, framework, libraries, packages)
+        why = suspicion(system, framework, libraries, packages, libc)
         if not why:
             found.append(Loads(framework.name, framework.version, framework.location, "", (), (), (), ()))
             continue
@@ -78,9 +82,39 @@ def _followed(
     interpreter = _interpreter(system, target, environments)
     closure = import_closure(system, target, interpreter)
     missing = tuple(_missing(system, closure, libraries))
+    if framework.name.startswith("cupy-"):
+        missing = tuple(_missing_of_cupy(system, framework, closure, missing, libraries))
     if framework.name == "tensorflow":
         missing = tuple(_missing_of_tensorflow(system, framework, closure, missing, libraries))
-    return _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
+    found = _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
+    return replace(found, libraries=(*found.libraries, *_by_plain_name(system, framework, found, libraries)))
+
+
+def _by_plain_name(
+    system: System, framework: Framework, found: Loads, libraries: tuple[Library, ...]
+) -> Iterator[Loaded]:
+    """What a framework opens by name without looking into the wheels, where somebody else's copy comes first.
+
+    CuPy before 14 takes NCCL so; jax before it preloaded its wheels' libraries had RUNPATH to them, which LD_LIBRARY_PATH precedes.
+    """
+    from gpucheck.elf import find
+
+    names: tuple[str, ...] = ()
+    if framework.name.startswith("cupy-") and release(framework.version) < (14,):
+        names = ("libnccl.so.2",)
+    plugin = f"{framework.location}/jax_plugins/xla_cuda{framework.cuda_major}/__init__.py"
+    text = read_text(system, plugin) if framework.name == "jax" else None
+    if text is not None and "_load_nvidia_libraries" not in (text.value if isinstance(text, Seen) else ""):
+        parts = ("cublas", "cudnn", "cufft", "cusolver", "cusparse")
+        names = tuple(row.soname for row in wheels() if row.cuda == framework.cuda_major and row.library in parts)
+    known = {each.soname for each in found.libraries}
+    versions = {library.real: library for library in libraries}
+    for name in dict.fromkeys(names):
+        outcome = find(system, name) if name not in known else None
+        if outcome is None or not outcome.path or (framework.name == "jax" and outcome.how != "LD_LIBRARY_PATH"):
+            continue
+        own = next((each.path for each in libraries if each.soname == name and each.path.startswith(f"{framework.location}/")), "")  # fmt: skip
+        yield _loaded(system, name, outcome, versions, {name: own})
 
 
 def _summary(
@@ -137,7 +171,54 @@ def programs(system: System, environments: Sequence[Python], libraries: tuple[Li
         closure = summarize(process, "any program", opened_by_rows(followed), followed.unread)
     except (ElfError, OSError):
         return
-    yield _summary(system, ANY_PROGRAM, "", "", "the search path leads to CUDA libraries", closure, (), libraries)
+    found = _summary(system, ANY_PROGRAM, "", "", "the search path leads to CUDA libraries", closure, (), libraries)
+    # What lies in one folder was installed together.
+    apart = tuple(each for each in found.misfits if _folder(system, each.requester) != _folder(system, each.path))
+    yield replace(found, misfits=apart)
+
+
+def _folder(system: System, path: str) -> str:
+    return (system.resolve(path) or path).rpartition("/")[0]
+
+
+def _missing_of_cupy(
+    system: System, framework: Framework, closure: Closure, missing: tuple[Absent, ...], libraries: tuple[Library, ...]
+) -> Iterator[Absent]:
+    """13 opens NVRTC by its plain name from Python, so that no RPATH and no wheel's folder helps (cupy#8317); 14 asks
+    cuda-pathfinder, which looks into the wheels. What the modules are linked with is in the closure.
+    """
+    from gpucheck.elf import find
+
+    version = release(framework.version)
+    by_pathfinder = version >= (14,)
+    yield from (each for each in missing if not (by_pathfinder and each.copies))
+    found = {each.soname for each in closure.resolutions if each.path and not each.fatal}
+    known = {each.soname for each in missing}
+    opened = {"nvrtc", *(("cublas",) if by_pathfinder else ())}
+    if not any(each.soname.startswith("libcublas.so.") for each in closure.resolutions):
+        opened |= {"cublas", "cudart"}
+    for row in wheels():
+        if (
+            row.cuda != framework.cuda_major
+            or row.library not in opened
+            or row.soname in known
+            or find(system, row.soname).path
+        ):
+            continue
+        copies = tuple(each.path for each in libraries if each.soname == row.soname)
+        plain = row.library == "nvrtc" and (13,) <= version < (14,)
+        # From 13.2 on CUDA_PATH is looked into.
+        homes = folders(system, "CUDA_PATH") if version >= (13, 2) else ()
+        if plain and any(path.startswith(f"{home}/") for home in homes for path in copies):
+            continue
+        if plain or (row.soname not in found and not copies):
+            yield Absent(
+                row.soname,
+                f"{framework.location}/cupy",
+                "compiling a kernel" if row.library == "nvrtc" else "import",
+                "",
+                copies,
+            )
 
 
 def _missing_of_tensorflow(
@@ -203,6 +284,8 @@ def _loaded(
     real = system.resolve(path) or path
     number = real.rsplit(".so.", 1)[-1]
     version = versions[real].version if real in versions else number if number.count(".") >= 2 else ""
+    if not version and soname.startswith(OF_TOOLKIT) and (home := re.search(r"/cuda-(\d+\.\d+)/", real)):
+        version = home[1]
     return Loaded(soname, path, each.how, version, hidden.get(each.soname, ""))
 
 

@@ -95,7 +95,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         # Only there is it known to be missing while libcuda.so.1 is found.
         libcuda_unversioned=libraries.choice(system, "libcuda.so") if where.wsl else None,
         packages=together,
-        loads=loads.loads(system, environments, frameworks, toolkit, together),
+        loads=loads.loads(system, environments, frameworks, toolkit, together, where.libc),
         extensions=extensions.extensions(system, environments, installed, toolkit),
         tools=tools.tools(system, environments, installed, cached),
         cached=cached,

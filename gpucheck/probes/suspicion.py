@@ -6,20 +6,26 @@ import re
 from typing import Final
 
 from gpucheck import kb
-from gpucheck.facts import Framework, Library, Seen, Unseen
+from gpucheck.facts import Framework, Libc, Library, Seen, Unseen
 from gpucheck.installed import Need, Packages
-from gpucheck.markers import satisfies
+from gpucheck.markers import release, satisfies
 from gpucheck.probes.libraries import folders, names
 from gpucheck.system import System
 
 #: Of these all is followed in any case: it takes 30 ms, that of torch 250 ms.
 SMALL: Final = ("onnxruntime-gpu", "xgboost", "xgboost-cu12", "ctranslate2", "llama-cpp-python")
+#: What wheels are built for since 2024, manylinux_2_28; on an older glibc each of them may be too new.
+OLD: Final = (2, 28)
 #: Names that a folder on LD_LIBRARY_PATH can replace for everybody, besides the CUDA libraries.
 COMMON: Final = ("libstdc++.so", "libgcc_s.so", "libgomp.so")
 
 
 def suspicion(
-    system: System, framework: Framework, libraries: tuple[Library, ...], packages: Seen[Packages] | Unseen
+    system: System,
+    framework: Framework,
+    libraries: tuple[Library, ...],
+    packages: Seen[Packages] | Unseen,
+    libc: Seen[Libc] | Unseen,
 ) -> str:
     """Why all that a framework loads has to be followed; '' when its own wheels are complete and nothing hides them."""
     for variable in ("LD_LIBRARY_PATH", "LD_PRELOAD"):
@@ -33,6 +39,8 @@ def suspicion(
     if beside:
         # cuDNN opens its parts by name: one that the wheel lacks comes from there (pytorch#188892).
         return f"there is another cuDNN: {beside.path}"
+    if isinstance(libc, Seen) and libc.value.kind == "glibc" and () < release(libc.value.version) < OLD:
+        return f"glibc is {libc.value.version}"
     if framework.name in SMALL:
         return "it is small"
     if isinstance(packages, Unseen):

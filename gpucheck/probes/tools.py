@@ -29,7 +29,7 @@ def tools(
     """The tools of Triton and of XLA, for those of them that are installed; ABSENT when none is."""
     found: list[Tool] = []
     for dist in installed:
-        if dist.name in TRITON and system.resolve(f"{dist.location}/triton/runtime"):
+        if dist.name in TRITON and system.resolve(f"{dist.location}/triton"):
             found += _triton(system, dist, cache, environments)
         if dist.name in ("tensorflow", "jax") and (dist.name == "tensorflow" or _has_plugin(installed, dist.location)):
             found.append(_libdevice(system, dist))

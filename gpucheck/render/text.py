@@ -40,9 +40,9 @@ def render(report: Report, command: str, colour: bool) -> str:
         rows = table(report.snapshot)
         lines += [*rows, ""] if rows else []
     for finding in report.findings:
-        lines += [*_finding(finding, paint), ""]
+        lines += [*show_finding(finding, paint), ""]
     lines += _unknown(report, paint)
-    lines += _verdict(report, paint)
+    lines += show_verdict(report, paint)
     return "\n".join(lines) + "\n"
 
 
@@ -83,7 +83,8 @@ def _stack_line(line: Line, paint: Paint) -> str:
     return f"  {painted} {line.name:<15} {line.fact}"
 
 
-def _finding(finding: Finding, paint: Paint) -> Iterator[str]:
+def show_finding(finding: Finding, paint: Paint) -> Iterator[str]:
+    """What - because - seen at - do this."""
     mark, colour = MARKS[finding.severity.value]
     head = f"{mark} {finding.summary}"
     yield paint(head, f"{BOLD};{colour}") + f"  [{finding.rule}]"
@@ -146,7 +147,8 @@ def wrapped(text: str, first: str, further: str) -> list[str]:
     )
 
 
-def _verdict(report: Report, paint: Paint) -> Iterator[str]:
+def show_verdict(report: Report, paint: Paint) -> Iterator[str]:
+    """The last lines."""
     word, colour = VERDICTS[report.verdict]
     roots = len(report.roots)
     if roots:

@@ -60,6 +60,12 @@ from gpucheck.rules.gpu_modes import (
     vgpu_unlicensed,
 )
 from gpucheck.rules.hardware import cuda_sees_fewer_gpus, gpu_held_by_other_driver, gpu_lost, no_gpu
+from gpucheck.rules.images import (
+    compat_always_used,
+    compute_not_asked_for,
+    cuda_twice_in_image,
+    label_contradicts_image,
+)
 from gpucheck.rules.kernel import driver_version_mismatch, hmm_breaks_cuda, uvm_module_missing, uvm_not_working
 from gpucheck.rules.kernel_modules import (
     kernel_driver_not_loaded,
@@ -198,6 +204,8 @@ RULES: tuple[Rule, ...] = (
     device_plugin_missing,
     gpu_operator_not_ready,
     shared_memory_small,
+    compute_not_asked_for,
+    label_contradicts_image,
     requirement_not_met,
     # device nodes
     device_node_missing,
@@ -216,6 +224,7 @@ RULES: tuple[Rule, ...] = (
     cuda_compat_refused,
     libcuda_unloadable,
     libcuda_in_image,
+    compat_always_used,
     libcuda_missing,
     driver_answers_nonsense,
     driver_does_not_answer,
@@ -238,6 +247,7 @@ RULES: tuple[Rule, ...] = (
     library_missing,
     import_order_decides,
     loading_differs_from_prediction,
+    cuda_twice_in_image,
     # frameworks
     gpu_build_in_other_environment,
     requirement_unmet,

@@ -19,7 +19,8 @@ def _failing(snapshot: Snapshot, *errors: str) -> list[DeviceNode]:
     one of the common nodes must fail, or every GPU's; and nothing is wrong where CUDA reached a GPU.
     """
     nodes: tuple[DeviceNode, ...] = need(snapshot.nodes)
-    if reading.reached(snapshot):
+    made = reading.contexts(snapshot)
+    if reading.reached(snapshot) and (not made or 0 in made.values()):
         return []
     common = [node for node in nodes if not re.fullmatch(r"/dev/nvidia(\d+|-modeset|-nvswitch.*)", node.path)]
     gpus = [node for node in nodes if re.fullmatch(r"/dev/nvidia\d+", node.path)]

@@ -229,13 +229,21 @@ def _running(framework: Framework, capability: ComputeCapability) -> list[str]:
 def _covering(framework: Framework, capability: ComputeCapability) -> str:
     """Which build to install: by what toolkits and the known builds cover."""
     row = capabilities().get(capability)
-    known = [build for build in builds("torch") if capability in build.sm] if framework.name == "torch" else []
-    if known and not framework.version.startswith(known[-1].version):
-        return (
-            f"pip install torch=={known[-1].version} --index-url https://download.pytorch.org/whl/{known[-1].variant}"
-        )
+    known = [
+        build
+        for build in (builds("torch") if framework.name == "torch" else ())
+        if any(code_runs(f"sm_{sm.major}{sm.minor}", capability).holds for sm in build.sm)
+    ]
+    if row and not row.last_toolkit:
+        # The oldest CUDA that knows the GPU asks the least of the driver.
+        known = [build for build in known if build.cuda_version == row.first_toolkit] or known
     if known:
-        return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{known[-1].variant}"
+        same = (
+            "--force-reinstall torch"
+            if framework.version.startswith(known[-1].version)
+            else f"torch=={known[-1].version}"
+        )
+        return f"pip install {same} --index-url https://download.pytorch.org/whl/{known[-1].variant}"
     span = f" (CUDA {row.first_toolkit} to {row.last_toolkit or 'the newest'} can make it)" if row else ""
     return f"Install a build of {framework.name} with sm_{capability.major}{capability.minor}{span}"
 

@@ -14,6 +14,8 @@ from gpucheck.rules.rule import Layer, need, rule, seen
 OUT_OF_MEMORY, UNAVAILABLE = 2, 46
 #: nvmlGpuVirtualizationMode_t in nvml.h: a part of a GPU, in a guest.
 VGPU = 2
+#: nvmlBrandType_t in nvml.h: NVIDIA virtual applications, PC, compute server, workstation, cloud gaming.
+VGPU_BRANDS = (10, 11, 12, 13, 14)
 
 
 #: nvmlComputeMode_t in nvml.h.
@@ -176,7 +178,16 @@ def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.HARDWARE, follows=("gpu-needs-reset", "gpu-reported-fault", "compute-mode-exclusive", "vgpu-unlicensed"))
+@rule(
+    Layer.HARDWARE,
+    follows=(
+        "gpu-needs-reset",
+        "gpu-reported-fault",
+        "compute-mode-exclusive",
+        "vgpu-unlicensed",
+        "device-refused-by-cgroup",
+    ),
+)
 def gpu_gives_no_context(snapshot: Snapshot) -> Iterator[Complaint]:
     """A GPU is listed, and no process can create a context on it, though its compute mode allows it.
 
@@ -221,8 +232,12 @@ def vgpu_unlicensed(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: put the client configuration token into /etc/nvidia/ClientConfigToken and restart nvidia-gridd.
     Reference: https://docs.nvidia.com/vgpu/latest/grid-licensing-user-guide/index.html
     """
+    made = contexts(snapshot)
     for gpu in need(snapshot.nvml).gpus:
-        if gpu.virtualization != VGPU or gpu.licensed is not False:
+        virtual = gpu.virtualization == VGPU or gpu.brand in VGPU_BRANDS
+        # Where the guest's NVML does not tell of licences, a refused context does.
+        refused = made.get(gpu.uuid) == UNAVAILABLE and gpu.compute_mode in (None, 0)
+        if not virtual or not (gpu.licensed is False or (gpu.licensed is None and refused)):
             continue
         daemon = reading.service(snapshot, "nvidia-gridd")
         works = 0 in contexts(snapshot).values()
@@ -232,7 +247,13 @@ def vgpu_unlicensed(snapshot: Snapshot) -> Iterator[Complaint]:
             "nvidia-gridd, which fetches it, is not running."
             if daemon and not daemon.running and not reading.in_container(snapshot)
             else "Without one it is throttled after 20 minutes, and new CUDA work fails.",
-            (Evidence(f"GPU {gpu.index}: a vGPU, unlicensed", "NVML"), *reading.calls(snapshot)),
+            (
+                Evidence(
+                    f"GPU {gpu.index}: a vGPU, " + ("unlicensed" if gpu.licensed is False else f"brand {gpu.brand}"),
+                    "NVML",
+                ),
+                *([Evidence("cuDevicePrimaryCtxRetain = 46", "a call in a child process")] if refused else []),
+            ),
             "On the guest: copy the client configuration token to /etc/nvidia/ClientConfigToken, then: sudo systemctl restart nvidia-gridd",
             decisive=not works and bool(contexts(snapshot)),
         )
@@ -254,7 +275,21 @@ def mig_instances_uncounted(snapshot: Snapshot) -> Iterator[Complaint]:
     torch = next((framework for framework in snapshot.frameworks if framework.name == "torch" and framework.gpu), None)
     if torch is None or not cuda.gpus or snapshot.variable("CUDA_VISIBLE_DEVICES") is not None:
         return
-    if not any(gpu.mig for gpu in nvml.gpus) or len(cuda.gpus) >= len(nvml.gpus):
+    if not any(gpu.mig for gpu in nvml.gpus):
+        return
+    instances = sum(gpu.instances or 0 for gpu in nvml.gpus)
+    if len(cuda.gpus) >= len(nvml.gpus):
+        if instances > len(cuda.gpus):
+            yield Complaint(
+                Severity.WARNING,
+                f"This process gets {len(cuda.gpus)} of {instances} MIG instances, and does not say which",
+                "CUDA shows a process one instance; programs that count GPUs through NVML see more and fail.",
+                (
+                    Evidence(f"{instances} MIG instances", "NVML"),
+                    Evidence(f"cuDeviceGetCount gives {len(cuda.gpus)}", "a call in a child process"),
+                ),
+                "export CUDA_VISIBLE_DEVICES=MIG-<uuid> (one line of nvidia-smi -L) before the process starts",
+            )
         return
     yield Complaint(
         Severity.ERROR,

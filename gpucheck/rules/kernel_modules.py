@@ -179,7 +179,16 @@ def kernel_module_banned(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.KERNEL, follows=(*ABSENT_GPU, "kernel-module-not-built", "kernel-module-unsigned", "kernel-module-banned"))
+@rule(
+    Layer.KERNEL,
+    follows=(
+        *ABSENT_GPU,
+        "gpu-not-supported-by-driver",
+        "kernel-module-not-built",
+        "kernel-module-unsigned",
+        "kernel-module-banned",
+    ),
+)
 def kernel_driver_not_loaded(snapshot: Snapshot) -> Iterator[Complaint]:
     """A GPU is on the bus, but the nvidia kernel module is not loaded.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gpucheck.facts import Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Absent, Loaded, Loads, Misfit
+from gpucheck.installed import Absent, Loaded, Loads, Misfit, Need
 from gpucheck.kb.packages import Wheel, wheels_with
 from gpucheck.markers import release
 from gpucheck.rules import reading
@@ -40,6 +40,8 @@ def refuse_unread(loads: tuple[Loads, ...]) -> None:
 def take_away(how: str, path: str) -> str:
     """How to make the dynamic linker pass over a copy."""
     folder = path.rpartition("/")[0]
+    if how in ("ld.so.cache", "ld.so.conf") and folder.startswith(("/lib", "/usr/lib")):
+        return f"Remove or update the package that has {path} (dpkg -S {path}, or rpm -qf)"
     return {
         "LD_LIBRARY_PATH": f"Take {folder} out of LD_LIBRARY_PATH (or: unset LD_LIBRARY_PATH)",
         "LD_PRELOAD": "unset LD_PRELOAD",
@@ -139,7 +141,7 @@ def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
         "cupy-cuda13x": f"'cupy-cuda13x[ctk]=={loads.version}'",
     }
     copies = [path for each in loads.missing for path in each.copies]
-    if loads.name in extras and not copies:
+    if loads.name in extras and not all(each.copies for each in loads.missing):
         return installs(snapshot, loads.location, extras[loads.name])
     if loads.missing[0].why:
         return f"Reinstall what owns it: {loads.missing[0].why.partition(':')[0]}"
@@ -228,9 +230,12 @@ def c_library_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     loads = followed(snapshot)
     for each in loads:
-        misfit = next((one for one in each.misfits if re.match(f"({C_LIBRARIES})_", one.version)), None)
+        lacking = [one for one in each.misfits if re.match(f"({C_LIBRARIES})_", one.version)]
+        # Where glibc itself is too old, an old libstdc++ is no wonder.
+        misfit = next((one for one in lacking if one.soname.startswith("libc.so")), lacking[0] if lacking else None)
         if misfit:
-            remedy = take_away(misfit.how, misfit.path) if "libc.so" not in misfit.soname else ""
+            chosen = misfit.how in ("LD_LIBRARY_PATH", "LD_PRELOAD", "ld.so.preload")
+            remedy = take_away(misfit.how, misfit.path) if chosen and "libc.so" not in misfit.soname else ""
             yield Complaint(
                 Severity.ERROR,
                 f"{titled(each)} needs {misfit.version}, which {misfit.soname} here does not have",
@@ -240,7 +245,7 @@ def c_library_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
                     Evidence(f"{misfit.soname}, found by {misfit.how or 'the dynamic linker'}", misfit.path),
                 ),
                 remedy
-                or f"Use a base image or distribution whose {misfit.soname} has {misfit.version}, or an older {each.name}",
+                or f"Use a newer base image or distribution (its {_family(misfit)} must have {misfit.version}), or an older {each.name}",
                 decisive=reading.import_names(snapshot, misfit.version),
             )
     if isinstance(snapshot.packages, Seen) and isinstance(snapshot.host.libc, Seen):
@@ -259,6 +264,10 @@ def c_library_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
                 )  # fmt: skip
     elif not any(each.misfits for each in loads):
         need(snapshot.packages if isinstance(snapshot.packages, Unseen) else snapshot.host.libc)
+
+
+def _family(misfit: Misfit) -> str:
+    return "glibc" if misfit.version.startswith("GLIBC_") else "libstdc++"
 
 
 def _only_manylinux(tags: tuple[str, ...]) -> bool:
@@ -335,10 +344,16 @@ def library_older_than_required(snapshot: Snapshot) -> Iterator[Complaint]:
                 (
                     one
                     for one in needs
-                    if one.location == each.location and one.name in owners and older(part.version, one.specifier)
+                    if one.location == each.location
+                    and one.name in owners
+                    and _is_of(one, each)
+                    and older(part.version, one.specifier)
                 ),
                 None,
             )
+            if wanted is None and each.name == "jax":
+                # Its plugin is built with what its wheels were then, and refuses what is older.
+                wanted = _own(snapshot, each, part)
             if wanted is None:
                 continue
             found = True
@@ -356,6 +371,30 @@ def library_older_than_required(snapshot: Snapshot) -> Iterator[Complaint]:
             break
     if not found:
         refuse_unread(loads)
+
+
+def _is_of(need: Need, loads: Loads) -> bool:
+    """Whether a requirement is a framework's own, or of a part of it or of an NVIDIA wheel."""
+    by = need.by.rsplit(" ", 1)[0]
+    return (
+        by == loads.name or by.startswith(("nvidia-", "cuda-toolkit")) or (loads.name == "jax" and by.startswith("jax"))
+    )
+
+
+def _own(snapshot: Snapshot, loads: Loads, part: Loaded) -> Need | None:
+    """The wheel beside a framework that has a newer copy of a library, as if it were required."""
+    own = next(
+        (
+            each
+            for each in snapshot.libraries
+            if each.soname == part.soname and each.path.startswith(f"{loads.location}/") and each.version and each.owner
+        ),
+        None,
+    )
+    if own is None or release(part.version)[:2] >= release(own.version)[:2]:
+        return None
+    name = own.owner.partition(" ")[0]
+    return Need(titled(loads), loads.location, name, f">={own.version}", "", own.version)
 
 
 @rule(Layer.LIBRARIES)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gpucheck.facts import Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.installed import Loads
 from gpucheck.markers import release
 from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
 
@@ -87,9 +88,14 @@ def import_order_decides(snapshot: Snapshot) -> Iterator[Complaint]:
                     Evidence(f"{each.name} gets {part.soname} {part.version} by {part.how}", part.path),
                     Evidence(f"{wheel.owner or wheel.soname} for {others[0].name}", wheel.path),
                 ),
-                f"Import {others[0].name} before {each.name}, or take {part.path.rpartition('/')[0]} off the search path",
+                f"import {_module(others[0])} before {_module(each)}, or remove the older copy: {part.path}",
             )
             return
     for each in loads:
         if each.unread:
             raise CannotTell(f"what {each.name} loads could not be followed: {each.unread[0]}", each.unread)
+
+
+def _module(loads: Loads) -> str:
+    """``cupy`` of cupy-cuda12x."""
+    return loads.name.partition("-")[0]

@@ -132,10 +132,12 @@ def packages_share_files(snapshot: Snapshot) -> Iterator[Complaint]:
         winner = overlap.winner.rsplit(" ", 1)[0]
         # Two builds of a library that has nothing to do with the driver (opencv) are a nuisance, not a fault of the GPU.
         ours = bool(gpu) and not names[0].startswith("opencv")
+        needed = _of_major(snapshot, overlap.location, names)
+        both = all(re.search(r"-cu(da)?\d+x?$", name) for name in names)
         harmless = ours and winner == gpu and not re.search(r"-cu(da)?\d+x?$", gpu)
-        wanted = gpu if not re.search(r"-cu(da)?\d+x?$", gpu) else _of_major(snapshot, overlap.location, names) or gpu
+        wanted = gpu if not re.search(r"-cu(da)?\d+x?$", gpu) else needed or gpu
         yield Complaint(
-            Severity.ERROR if ours and not harmless and winner != wanted else Severity.WARNING,
+            Severity.ERROR if ours and not harmless and (winner != needed if both else winner != wanted) else Severity.WARNING,
             f"{overlap.owners[0]} and {overlap.owners[1]} own the same files"
             + (f"; those of {winner} are on disk" if winner else ""),
             "They are builds of one library: the one that was installed last overwrote the other.",

@@ -62,7 +62,7 @@ def look(environment: Path, **env: str) -> Report:
         distributions=python.telling(installed),
         libraries=toolkit,
         packages=together,
-        loads=loads.loads(place, environments, frameworks, toolkit, together),
+        loads=loads.loads(place, environments, frameworks, toolkit, together, here.libc),
         extensions=extensions.extensions(place, environments, installed, toolkit),
         environment=tuple(sorted(env.items())),
     )

@@ -17,6 +17,7 @@ from gpucheck.record import replace
 from gpucheck.versions import CudaVersion
 from tests.elf.workshop import Root
 from tests.libs.places import SITE, distribution, python, system
+from tests.machines import ABSENT
 
 TAG = "cpython-312-x86_64-linux-gnu.so"
 CUBLAS = f"{SITE}/nvidia/cublas/lib/libcublas.so.12"
@@ -40,7 +41,7 @@ def look(root: Root, framework: Framework = TORCH, **env: str) -> Loads:
     environments = pythons(place)
     installed = distributions(place, environments)
     together = packages(place, environments, installed, replace(host(place), architecture="x86_64"))
-    found = loads(place, environments, (framework,), toolkit(place, environments, installed), together)
+    found = loads(place, environments, (framework,), toolkit(place, environments, installed), together, ABSENT)
     assert isinstance(found, Seen), found
     return found.value[0]
 
@@ -199,7 +200,12 @@ def test_a_toolkit_of_two_releases_on_ld_library_path(root: Root) -> None:
     place = system(root, {"LD_LIBRARY_PATH": "/opt/a:/opt/b"})
     environments = pythons(place)
     found = loads(
-        place, environments, (), toolkit(place, environments, ()), packages(place, environments, (), host(place))
+        place,
+        environments,
+        (),
+        toolkit(place, environments, ()),
+        packages(place, environments, (), host(place)),
+        ABSENT,
     )
     assert isinstance(found, Seen)
     assert [(each.soname, each.version, each.how) for each in found.value[0].libraries] == [

@@ -147,7 +147,7 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         ),
         PASS,
     ),
-    ("mig-instances-uncounted", "one GPU", healthy(nvml=nvml_answers(gpus=(gpu(mig=True, instances=3),))), PASS),
+    ("mig-instances-uncounted", "one GPU", healthy(nvml=nvml_answers(gpus=(gpu(mig=True, instances=1),))), PASS),
     (
         "mig-instances-uncounted",
         "no torch to count",

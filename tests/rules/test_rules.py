@@ -34,7 +34,7 @@ from tests.machines import (
     with_host,
     with_kernel,
 )
-from tests.rules import libraries, requirements, surroundings
+from tests.rules import images, libraries, requirements, surroundings
 
 FAIL, PASS, UNKNOWN = Status.FAIL, Status.PASS, Status.UNKNOWN
 
@@ -642,7 +642,7 @@ ALWAYS_KNOWN = {
     "visible-devices-hides-gpus", "stubs-on-library-path", "library-path-has-empty-element", "variable-misspelt",
 }  # fmt: skip
 
-CASES += [*libraries.CASES, *requirements.CASES, *surroundings.CASES]
+CASES += [*libraries.CASES, *requirements.CASES, *surroundings.CASES, *images.CASES]
 ALWAYS_KNOWN |= libraries.ALWAYS_KNOWN | requirements.ALWAYS_KNOWN | surroundings.ALWAYS_KNOWN
 
 BY_ID = {rule.id: rule for rule in RULES}
