@@ -10,6 +10,7 @@ import pytest
 
 from gpucheck.images import cache
 from gpucheck.images.archive import Folder
+from gpucheck.images.index import MAGIC
 from gpucheck.images.opening import open_image
 from tests.layers.workshop import Layout, layer, layout, sha256
 
@@ -83,7 +84,7 @@ def test_a_damaged_entry_is_read_anew_and_replaced(
         "flipped": whole[: len(whole) // 2] + bytes((whole[len(whole) // 2] ^ 1,)) + whole[len(whole) // 2 + 1 :],
         "empty": b"",
         "other": b"something else entirely" * 100,
-        "head": whole.replace(b"gpucheck layer 1", b"gpucheck layer 0"),
+        "head": whole.replace(MAGIC, b"x" * len(MAGIC)),
     }
     entry.write_bytes(spoiled[damage])
     assert files(reference, around) == expected
