@@ -91,6 +91,10 @@ docs: setup ## Write what is generated: docs/rules.md, docs/schema, base-images/
 	$(BIN)/python -m ci.documentation
 	$(BIN)/python -m ci.matrix_yaml
 
+.PHONY: corpus
+corpus: setup ## Judge every fixture of tests/corpus and write docs/corpus.md
+	$(BIN)/python -m ci.corpus
+
 .PHONY: knowledge
 knowledge: setup ## Derive rows of the knowledge base from artifacts again: make knowledge ARGS="--check torch"
 	$(BIN)/python -m ci.knowledge $(ARGS)

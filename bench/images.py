@@ -53,11 +53,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         look = [sys.executable, "-m", "gpucheck", "snapshot", "-o", os.devnull, "--image", str(place)]
-        for name, peer in (("python zlib", [sys.executable, "-c", INFLATE, *stored]), ("gzip -dc", ["sh", "-c", f"gzip -dc {' '.join(stored)} >/dev/null"])):
+        for name, peer in (
+            ("python zlib", [sys.executable, "-c", INFLATE, *stored]),
+            ("gzip -dc", ["sh", "-c", f"gzip -dc {' '.join(stored)} >/dev/null"]),
+        ):
             pairs = [(seconds([*look, "--no-cache"]), seconds(peer)) for _ in range(RUNS)]
             ours, theirs = (statistics.median(column) for column in zip(*pairs))
             ratio = statistics.median(one / other for one, other in pairs)
-            print(f"gpucheck snapshot --image (torch)  {ours:7.2f} s   {name:<14} {theirs:7.2f} s   {ratio:5.2f}x (limit {RATIO})")
+            print(
+                f"gpucheck snapshot --image (torch)  {ours:7.2f} s   {name:<14} {theirs:7.2f} s   {ratio:5.2f}x (limit {RATIO})"
+            )
         say("first run with a cache", seconds(look), "none")
         say("second run", min(seconds(look) for _ in range(RUNS)), f"{CACHED} s")
         layers[1].rename(layers[1].with_suffix(".away"))
@@ -83,7 +88,16 @@ def make(place: Path, base: Path, torch: Path) -> list[Path]:
     if not (place / "index.json").exists():
         shutil.rmtree(place, ignore_errors=True)
         blobs.mkdir(parents=True)
-        tree = ["tar", "-C", str(torch), "--exclude=./bin", r"--transform=s,^\./,opt/venv/,", "--numeric-owner", "-c", "./lib"]
+        tree = [
+            "tar",
+            "-C",
+            str(torch),
+            "--exclude=./bin",
+            r"--transform=s,^\./,opt/venv/,",
+            "--numeric-owner",
+            "-c",
+            "./lib",
+        ]
         rows = [layer(blobs, ["cat", str(base)]), layer(blobs, tree)]
         config = {
             "architecture": "amd64",

@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from gpucheck.compat.node import MODES
+from gpucheck.compat.reasons import REASONS
 from gpucheck.contents.records import Contents
 from gpucheck.contract import Contract
 from gpucheck.elf.resolution import Edge, How
@@ -221,6 +223,50 @@ def trace_schema() -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def compat_schema() -> str:
+    """The JSON Schema of ``gpucheck compat --format json``."""
+    text, many = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    version = {"type": ["string", "null"]}
+    verdict = {"enum": [member.value for member in Verdict]}
+    rules = {"type": "array", "items": {"enum": [*(rule.id for rule in RULES), *REASONS]}}
+    gpu = closed(name=text, capability=version, brand={"type": ["integer", "null"]})
+    node = closed(
+        node=text,
+        driver=version,
+        cuda=version,
+        gpus={"type": ["array", "null"], "items": gpu},
+        architecture=text,
+        toolkit=text,
+        mode={"enum": ["", *MODES]},
+        source=text,
+    )
+    reason = closed(
+        rule=rules["items"],
+        verdict=verdict,
+        summary=text,
+        cause=text,
+        evidence={"type": "array", "items": closed(fact=text, source=text)},
+        remedy=text,
+        cells={"type": "array", "items": closed(image=text, node=text), "minItems": 1},
+    )
+    cell = closed(image=text, node=text, verdict=verdict, reasons=rules, notes=rules)
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpucheck compat",
+        **closed(
+            schema={"const": 1},
+            command={"const": "compat"},
+            verdict=verdict,
+            changes=many,
+            images={"type": "array", "items": closed(image=text, digest=text, architecture=text)},
+            nodes={"type": "array", "items": node},
+            cells={"type": "array", "items": cell},
+            reasons={"type": "array", "items": reason},
+        ),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
 def closed(**properties: Any) -> dict[str, Any]:
     """An object with just these properties, all required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
@@ -272,6 +318,7 @@ PAGES = {
     "docs/schema/image.json": image_schema,
     "docs/schema/libs.json": libs_schema,
     "docs/schema/trace.json": trace_schema,
+    "docs/schema/compat.json": compat_schema,
 }
 
 

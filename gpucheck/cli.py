@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from gpucheck import __version__
 from gpucheck.record import dataclass
 
 if TYPE_CHECKING:
+    from gpucheck.contract import Contract
     from gpucheck.facts import Snapshot
     from gpucheck.finding import Report
     from gpucheck.images.opening import Image
@@ -435,9 +437,14 @@ def agent(
 def compat(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE...", help="Images, or contracts: gpucheck image REF --format json -o FILE.json"),
+        typer.Argument(
+            metavar="IMAGE...", help="Images as gpucheck image takes them, or files that it wrote with --format json"
+        ),
     ],
     node: NodeOption = None,
+    platform: ForPlatform = None,
+    plain_http: PlainHttp = False,
+    no_cache: NoCache = False,
     sets: Set = None,
     format: Format = "text",
     output: Output = None,
@@ -457,8 +464,18 @@ def compat(
         refuse(
             "compat: name a node: --node driver=550.54.15,gpu=A100, a snapshot file, or a cloud's node image (gpucheck kb clouds)"
         )
+
+    def look(reference: str) -> Contract:
+        from gpucheck.contents.command import find_contract
+
+        return find_contract(
+            reference,
+            lambda: describe_image(reference, platform, plain_http),
+            lambda: open_layers(Place(None, [], reference, platform, plain_http, no_cache), {}),
+        )
+
     try:
-        table = compare(images, node, sets or [])
+        table = compare(images, look, node, sets or [])
     except BadInput as error:
         refuse(str(error))
     write(render_matrix(table, format, has_colour(output, no_color)), output)
@@ -698,11 +715,14 @@ def has_colour(output: str | None, no_color: bool) -> bool:
 
 def write(text: str, output: str | None) -> None:
     """To a file, or to standard output."""
+    # A name may hold bytes that are no UTF-8 and a terminal may know less: what it cannot show is escaped, never an error.
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout.write(text)
         return
     try:
-        with open(output, "w", encoding="utf-8") as file:
+        with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         refuse(f"--output {output}: {error.strerror}")

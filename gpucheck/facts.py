@@ -139,7 +139,7 @@ class KernelMessage:
 
 @dataclass(frozen=True, slots=True)
 class Dkms:
-    """What DKMS left of building the driver's modules."""
+    """What DKMS, or akmods, left of building the driver's modules."""
 
     versions: tuple[str, ...]
     """Drivers whose source is registered."""
@@ -198,7 +198,8 @@ class DeviceNode:
     gid: int
     number: tuple[int, int] | None
     error: str
-    """'' when it opens, else the errno's name: ENOENT, EACCES, EPERM, ENXIO, ...; '?' when it was not opened."""
+    """'' when it opens, else the errno's name: ENOENT, EACCES, EPERM, ENXIO, ...; '?' when it was not opened; ``not a device``
+    when a file or a folder has its name."""
 
 
 # -- libraries ---------------------------------------------------------------------------------------------------------
@@ -294,6 +295,8 @@ class Gpu:
     """Of a virtual GPU: whether it has its licence."""
     bus: str = ""
     """The PCI address, as NVML gives it."""
+    mig_pending: bool | None = None
+    """MIG as it will be after the next reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -711,6 +714,10 @@ class Snapshot:
     toolkit_homes: tuple[ToolkitHome, ...] = ()
     broken_links: tuple[str, ...] = ()
     """Names of driver libraries that lead nowhere: ``/usr/lib/libcuda.so.1 -> libcuda.so.535.54.03``."""
+    driver_mounts: Seen[tuple[str, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no mount table was looked at")
+    """Files and folders of a driver that are mounted here, as a container engine does."""
+    address_space: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no limit was looked at")
+    """Bytes that a process may map, where that is limited (``ulimit -v``)."""
     libcuda_unversioned: Choice | None = None
     """What ``libcuda.so`` gives, which some libraries open; looked up where it is known to go wrong (WSL2)."""
     packages: Seen[Packages] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no package was looked into")

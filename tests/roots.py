@@ -80,6 +80,18 @@ def elf_with_constants(constants: bytes) -> bytes:
     return elf_with_sections({".rodata": constants})
 
 
+def loadable(size: int = 0) -> bytes:
+    """The smallest shared object that a dynamic linker takes: a segment (PT_LOAD, 1) with an empty dynamic section
+    (PT_DYNAMIC, 2) in it; elf(5)."""
+    total = max(size, 192)
+    header = (
+        b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 64, 0, 0)
+    )
+    load = struct.pack("<IIQQQQQQ", 1, 6, 0, 0, 0, total, total, 0x1000)
+    dynamic = struct.pack("<IIQQQQQQ", 2, 6, 176, 176, 176, 16, 16, 8)
+    return header + load + dynamic + bytes(total - 176)
+
+
 SITE = "/usr/local/lib/python3.12/site-packages"
 
 #: torch for CUDA 12.6 with its runtime, as pip installs it.

@@ -11,6 +11,9 @@ from gpucheck.contract import Contract
 from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb.gpus import nearest
 
+#: Warnings about an image that are judged against each node: on some it is right that cuda-compat is always used.
+JUDGED = ("compat-always-used",)
+
 
 def image(contract: Contract, node: Node) -> Iterator[Reason]:
     """What holds whatever the node is."""
@@ -23,13 +26,24 @@ def image(contract: Contract, node: Node) -> Iterator[Reason]:
             (Evidence(f"root cause {rule}", "gpucheck image"),),
             f"See what is wrong and what to do: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
         )
+    for rule in contract.limits if contract.gpu is not False else ():
+        if rule in JUDGED:
+            continue
+        yield Reason(
+            rule,
+            Verdict.CONDITIONAL,
+            f"the image itself has a limit: {rule}",
+            "It holds on any node.",
+            (Evidence(f"warning {rule}", "gpucheck image"),),
+            f"See what it means: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
+        )
     if contract.gpu is False:
         yield Reason(
             "needs-no-gpu", Verdict.COMPATIBLE, "the image needs no GPU", "Nothing in it is for GPUs: it runs on the CPU of any node.", (), ""
         )  # fmt: skip
     elif contract.libc.startswith("musl"):
         yield Reason(
-            "image-is-musl",
+            "driver-needs-glibc",
             Verdict.INCOMPATIBLE,
             f"the image is built on {contract.libc}: the driver's libraries cannot be loaded in it",
             "libcuda is built for glibc, and comes from the node as it is.",

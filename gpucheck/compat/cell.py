@@ -50,6 +50,9 @@ class Cell:
 
 def ordered(reasons: Iterable[Reason]) -> Reasons:
     """Each once, the heaviest first, otherwise as given."""
+    reasons = tuple(reasons)
+    if len(reasons) < 2:
+        return reasons
     once = {(reason.rule, reason.summary, reason.cause, reason.remedy): reason for reason in reasons}
     return tuple(sorted(once.values(), key=lambda reason: WEIGHTS[reason.verdict]))
 
@@ -57,3 +60,8 @@ def ordered(reasons: Iterable[Reason]) -> Reasons:
 def verdict(reasons: Reasons) -> Verdict:
     """That of the heaviest of ordered reasons."""
     return reasons[0].verdict if reasons else Verdict.COMPATIBLE
+
+
+def sentence(text: str) -> str:
+    """A judgement's clause as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."

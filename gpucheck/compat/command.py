@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gpucheck.compat import images, inventory
 from gpucheck.compat.change import BadChange, set_library
@@ -16,11 +16,13 @@ class BadInput(ValueError):
     """What was typed cannot be judged; one line says why and what is expected."""
 
 
-def compare(references: Sequence[str], nodes: Sequence[str], changes: Sequence[str]) -> Table:
-    """Judge the images on the nodes, with what was set for the sake of argument. Raises ``BadInput``."""
+def compare(
+    references: Sequence[str], look: Callable[[str], Contract], nodes: Sequence[str], changes: Sequence[str]
+) -> Table:
+    """Judge the images on the nodes, with what was set for the sake of argument; ``look`` opens an image. Raises ``BadInput``."""
     try:
-        found = tuple(contract for reference in references for contract in images.read(reference))
         where = tuple(node for text in nodes for node in inventory.read(text))
+        found = tuple(contract for reference in references for contract in images.read(reference, look))
         for change in changes:
             key, equals, value = change.partition("=")
             if not equals or not value:

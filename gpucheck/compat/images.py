@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from gpucheck.codec import Malformed, decode
@@ -15,10 +16,10 @@ class BadImage(ValueError):
     """An image that cannot be judged; the message says why, and what to do."""
 
 
-def read(reference: str) -> tuple[Contract, ...]:
-    """The contract of an image, or those in a file. Raises ``BadImage``."""
-    if not reference.endswith((".json", ".jsonl")):
-        return (_of_image(reference),)
+def read(reference: str, look: Callable[[str], Contract]) -> tuple[Contract, ...]:
+    """The contracts in a file, or that of an image by its name, which ``look`` opens. Raises ``BadImage``."""
+    if not os.path.isfile(reference) or not reference.endswith(".json"):
+        return (look(reference),)
     try:
         with open(reference, encoding="utf-8") as file:
             data = json.load(file)
@@ -31,16 +32,6 @@ def read(reference: str) -> tuple[Contract, ...]:
     if not documents:
         raise BadImage(f"{reference}: no contract in it")
     return tuple(_contract(document, stem, reference) for document in documents)
-
-
-def _of_image(reference: str) -> Contract:
-    from gpucheck.contents.command import find_contract
-    from gpucheck.images.records import ImageError
-
-    try:
-        return find_contract(reference)
-    except ImageError as error:
-        raise BadImage(str(error)) from None
 
 
 def _contract(document: Any, stem: str, place: str) -> Contract:

@@ -120,7 +120,14 @@ FIRST = 2
 PARTS = (
     Part(
         alone.image,
-        lambda c: (c.image if c.broken else "", c.broken, c.gpu, c.libc, bool(c.runtimes or c.code)),
+        lambda c: (
+            c.image if c.broken or c.limits else "",
+            c.broken,
+            c.limits,
+            c.gpu,
+            c.libc,
+            bool(c.runtimes or c.code),
+        ),
         lambda n: (),
     ),
     Part(container.architecture, lambda c: c.architecture, lambda n: (n.architecture, n.source)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpucheck.compat import needs
 from gpucheck.compat.builds import instead
-from gpucheck.compat.cell import WEIGHTS, Reason, Reasons, ordered, verdict
+from gpucheck.compat.cell import WEIGHTS, Reason, Reasons, ordered, sentence, verdict
 from gpucheck.compat.node import Node, NodeGpu
 from gpucheck.compat.remember import remembered
 from gpucheck.compat.routes import compat_implements, compat_works, uses_compat
@@ -141,7 +141,7 @@ def _either(own: Reasons, newer: Reasons, because: str) -> Reasons:
         "toolkit-not-known",
         Verdict.UNKNOWN,
         f"{with_own}, {with_compat}",
-        f"{because[0].upper()}{because[1:]}. What fails: {bad[0].summary}.",
+        f"{sentence(because)} What fails: {bad[0].summary}.",
         (*bad[0].evidence, *(good[0].evidence if good else ())),
         "Say the node's container toolkit and mode: toolkit=1.18,mode=cdi (nvidia-ctk --version prints it)",
     )

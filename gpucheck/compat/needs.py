@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from gpucheck import kb
-from gpucheck.compat.cell import Reason
+from gpucheck.compat.cell import Reason, sentence
 from gpucheck.compat.node import NodeGpu
 from gpucheck.compat.remember import remembered
 from gpucheck.contract import Contract, GpuCode
@@ -107,6 +107,9 @@ def starts(demand: Demand, libcuda: Libcuda) -> Reason | None:
     # What libcuda itself answered counts more than its branch.
     if judged.holds is not True and not libcuda.implemented.extrapolated and libcuda.implemented.reaches(wanted):
         judged = Judgement(True, f"{libcuda}", libcuda.implemented.reference)
+    limited = demand.cuda and demand.cuda.major >= 11 and not libcuda.implemented.reaches(demand.cuda)
+    if judged.holds and not limited:
+        return None
     family = kb.families().get(demand.major)
     facts = (
         Evidence(f"{demand} is built with CUDA {demand.version}", demand.source),
@@ -119,24 +122,22 @@ def starts(demand: Demand, libcuda: Libcuda) -> Reason | None:
             "driver-too-old",
             Verdict.INCOMPATIBLE if judged.holds is False else Verdict.UNKNOWN,
             f"{libcuda} {'is' if judged.holds is False else 'may be'} too old for {demand} (CUDA {demand.version})",
-            f"{judged.because[0].upper()}{judged.because[1:]}: on an older one its runtime answers 35."
+            f"{sentence(judged.because)} On an older one its runtime answers 35."
             if judged.holds is False
             else "The driver is of the right CUDA major, but below the oldest that NVIDIA names for it; nobody promises that it works.",
             facts,
             f"On the node: driver {floor}",
         )
-    if demand.cuda and demand.cuda.major >= 11 and not libcuda.implemented.reaches(demand.cuda):
-        row = next((row for row in kb.branches().values() if row.cuda >= demand.cuda), None)
-        return Reason(
-            "driver-older-than-build",
-            Verdict.CONDITIONAL,
-            f"{demand} (CUDA {demand.cuda}) works on {libcuda} with limits",
-            "Minor-version compatibility: precompiled kernels run; PTX of the newer toolkit is not compiled (error 222), and "
-            "functions that only a newer driver has are refused (error 36).",
-            facts,
-            f"Nothing, unless you meet error 222 or 36; then driver {row.branch if row else 'of a newer branch'} or newer on the node",
-        )
-    return None
+    row = next((row for row in kb.branches().values() if demand.cuda and row.cuda >= demand.cuda), None)
+    return Reason(
+        "driver-older-than-build",
+        Verdict.CONDITIONAL,
+        f"{demand} (CUDA {demand.cuda}) works on {libcuda} with limits",
+        "Minor-version compatibility: precompiled kernels run; PTX of the newer toolkit is not compiled (error 222), and "
+        "functions that only a newer driver has are refused (error 36).",
+        facts,
+        f"Nothing, unless you meet error 222 or 36; then driver {row.branch if row else 'of a newer branch'} or newer on the node",
+    )
 
 
 def _by_majors(cuda: CudaVersion, implemented: Implemented) -> bool | None:
@@ -161,10 +162,10 @@ def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
     )
     if judged.holds is False:
         return Reason(
-            "gpu-not-driven",
+            "gpu-not-supported-by-driver",
             Verdict.INCOMPATIBLE,
             f"driver {driver} no longer drives {gpu}",
-            f"{judged.because[0].upper()}{judged.because[1:]}.",
+            sentence(judged.because),
             evidence,
             f"On the node: a driver of the {judged.because.partition(' is the last')[0]}",
         )
@@ -179,10 +180,10 @@ def driven(gpu: NodeGpu, driver: DriverVersion) -> Reason | None:
     else:
         return None
     return Reason(
-        "gpu-not-driven",
+        "gpu-not-supported-by-driver",
         Verdict.UNKNOWN,
         f"whether driver {driver} drives {gpu} is not known",
-        f"{named[-1].fact[0].upper()}{named[-1].fact[1:]}.",
+        sentence(named[-1].fact),
         named,
         f"Look at nvidia-smi on the node, or take driver {floor} or newer"
         if row
@@ -212,7 +213,7 @@ class Coverage:
 def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     """By the targets that were read from the files; where these do not tell, by the build's row in the knowledge base."""
     targets, source = code.targets, code.evidence
-    row = None if targets else frameworks.build(code.name, code.version)
+    row = None if targets else _row(code)
     if row:
         targets = tuple(
             [f"sm_{sm.major}{sm.minor}" for sm in row.sm] + [f"compute_{sm.major}{sm.minor}" for sm in row.ptx]
@@ -241,20 +242,28 @@ def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     return Coverage("unknown" if unread or silent or not targets else "none", None, targets, source)
 
 
+def _row(code: GpuCode) -> frameworks.Build | None:
+    """The build's row: of one version there may be several, for different CUDA."""
+    release, _, local = code.version.partition("+")
+    rows = [row for row in frameworks.builds(code.name) if row.version == release and local in ("", row.variant)]
+    fitting = [row for row in rows if code.cuda_major in row.cuda_majors and code.cuda in (None, row.cuda_version)]
+    return next(iter(fitting), None)
+
+
 @remembered
 def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides: bool) -> tuple[Reason, ...]:
     """What the code of a package says of a node's GPUs. ``decides``: without it the image is of no use."""
     name = f"{code.name} {code.version}".strip()
-    found = {gpu: coverage(code, gpu.capability) for gpu in gpus if gpu.capability}
-    if not found:
+    found = [(gpu, coverage(code, gpu.capability)) for gpu in gpus if gpu.capability]
+    if all(how.how == "sass" for _, how in found):
         return ()
     worst = Verdict.INCOMPATIBLE if decides else Verdict.CONDITIONAL
     reasons = []
-    bare = {gpu: how for gpu, how in found.items() if how.how == "none"}
+    bare = [(gpu, how) for gpu, how in found if how.how == "none"]
     if bare:
-        served = [str(gpu) for gpu in found if gpu not in bare]
+        served = [str(gpu) for gpu, how in found if how.how != "none"]
         reasons.append(_not_covered(name, code, bare, served, worst))
-    if decides and (unread := [str(gpu) for gpu, how in found.items() if how.how == "unknown"]):
+    if decides and (unread := [str(gpu) for gpu, how in found if how.how == "unknown"]):
         reasons.append(
             Reason(
                 "code-not-known",
@@ -265,7 +274,7 @@ def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides:
                 f"Look at the list of {code.name} itself (torch: torch.cuda.get_arch_list()), or try it on one node",
             )
         )
-    compiled = [gpu for gpu, how in found.items() if how.how == "ptx"]
+    compiled = [gpu for gpu, how in found if how.how == "ptx"]
     if compiled:
         reasons += _compiled(
             name, code, compiled, libcuda, worst if len(compiled) == len(found) else Verdict.CONDITIONAL
@@ -273,9 +282,11 @@ def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides:
     return tuple(reasons)
 
 
-def _not_covered(name: str, code: GpuCode, bare: dict[NodeGpu, Coverage], served: list[str], worst: Verdict) -> Reason:
-    first = next(iter(bare.values()))
-    listed = ", ".join(str(gpu) for gpu in bare)
+def _not_covered(
+    name: str, code: GpuCode, bare: list[tuple[NodeGpu, Coverage]], served: list[str], worst: Verdict
+) -> Reason:
+    first = bare[0][1]
+    listed = ", ".join(str(gpu) for gpu, _ in bare)
     built = " ".join(first.targets)
     return Reason(
         "gpu-not-covered-by-build",
@@ -286,10 +297,10 @@ def _not_covered(name: str, code: GpuCode, bare: dict[NodeGpu, Coverage], served
             Evidence(
                 f"built for {built}" if built else first.judgement.because if first.judgement else "", first.source
             ),
-            *(Evidence(f"{gpu.name} has compute capability {gpu.capability}", gpu.source) for gpu in bare),
+            *(Evidence(f"{gpu.name} has compute capability {gpu.capability}", gpu.source) for gpu, _ in bare),
         ),
         f"A build of {code.name} with code for "
-        + ", ".join(sorted({f"sm_{g.capability.major}{g.capability.minor}" for g in bare if g.capability}))
+        + ", ".join(sorted({f"sm_{g.capability.major}{g.capability.minor}" for g, _ in bare if g.capability}))
         + (", or give the container only the GPUs that it has code for" if served else ""),
     )
 

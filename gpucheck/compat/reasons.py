@@ -10,13 +10,6 @@ Its first program does not start: exec format error. Nothing about GPUs is judge
 Confirm: `docker image inspect --format '{{.Architecture}}' IMAGE` against `uname -m` on the node.
 Remedy: the image of the same name for the node's architecture, or a build with `docker buildx build --platform`.
 Reference: https://docs.docker.com/build/building/multi-platform/""",
-    "image-is-musl": """The image is built on musl, and the driver's libraries need glibc.
-
-libcuda and NVML come from the node as they are, built for glibc: musl's dynamic linker cannot load them (Alpine).
-
-Confirm: `ls /lib/ld-musl-*` in the image.
-Remedy: a base image with glibc, such as debian:trixie-slim.
-Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/1526""",
     "needs-no-gpu": """Nothing in the image is for GPUs.
 
 It runs on any node of its architecture. If it should use a GPU, a CPU build was installed.
@@ -45,14 +38,6 @@ Whether an image has code for it depends on its compute capability.
 Confirm: `nvidia-smi --query-gpu=name,compute_cap --format=csv` on the node.
 Remedy: say it by name or by capability: gpu=A100, gpu=8.0. Names that are known: `gpucheck kb gpus`.
 Reference: https://developer.nvidia.com/cuda-gpus""",
-    "gpu-not-driven": """The node's driver no longer drives its GPU, or may not know it yet.
-
-Driver branches drop old chips: 590 and newer drive no Maxwell, Pascal or Volta; nvidia-smi then lists no device. A GPU that is newer
-than the driver is not listed either.
-
-Confirm: `nvidia-smi -L` on the node; `sudo dmesg | grep -i nvrm` names the branch that is needed.
-Remedy: a driver of a branch that drives the GPU.
-Reference: https://docs.nvidia.com/datacenter/tesla/drivers/cuda-toolkit-driver-and-architecture-matrix.html""",
     "code-not-known": """For which GPUs a package of the image has code could not be read.
 
 Neither its files tell nor the knowledge base, which knows the builds of common releases.
@@ -67,13 +52,6 @@ It works; the first start takes minutes for a large library, and the cache in ~/
 Confirm: `cuobjdump --list-elf --list-ptx LIBRARY`.
 Remedy: none needed; a build with machine code for the GPU starts faster.
 Reference: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html""",
-    "ptx-newer-than-driver": """Only PTX of a package fits the GPU, and it was written by a newer toolkit than the driver knows: error 222.
-
-Minor-version compatibility lets machine code run on an older driver, but its compiler refuses a newer PTX version.
-
-Confirm: the program fails with CUDA_ERROR_UNSUPPORTED_PTX_VERSION (222).
-Remedy: a driver of the build's CUDA version, or a build with machine code for the GPU.
-Reference: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html""",
     "toolkit-not-known": """It depends on the node's container toolkit which libcuda a container gets, and one works where the other fails.
 
 NVIDIA's container toolkit puts the image's cuda-compat in front when that is newer: by branch in legacy mode and in 1.18 and 1.19 with

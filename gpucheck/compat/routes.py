@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpucheck.compat.cell import Reason
+from gpucheck.compat.cell import Reason, sentence
 from gpucheck.compat.node import NodeGpu, numbers
 from gpucheck.compat.remember import remembered
 from gpucheck.contract import ForwardDriver
@@ -126,7 +126,7 @@ def compat_works(
         "cuda-compat-refused",
         Verdict.INCOMPATIBLE if refused else Verdict.UNKNOWN,
         f"{named} {'cannot work' if refused else 'may not work'} on driver {driver}",
-        f"{'; '.join(refused or doubts)}.",
+        sentence("; ".join(refused or doubts)),
         (Evidence(f"{named}: {forward.because}" if forward.because else named, forward.path), *sources),
         fix if refused else "Say the exact driver and GPU of the node, or try it on one node first",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpucheck.codec import encode
@@ -15,7 +15,7 @@ from gpucheck.contract import Contract
 from gpucheck.engine import judge
 from gpucheck.facts import SCHEMA, FalseLabel, Seen, Snapshot
 from gpucheck.finding import Report, Status, Verdict
-from gpucheck.images.opening import Image, open_image, read_config
+from gpucheck.images.opening import Image
 from gpucheck.images.records import Described
 from gpucheck.probes import observe
 from gpucheck.record import dataclass, replace
@@ -66,16 +66,19 @@ def inspect(image: Image, python: str | None = None) -> Inspected:
     return Inspected(report, contents, contract, diff_ids)
 
 
-def find_contract(reference: str) -> Contract:
-    """The contract of an image: that of its labels where they speak of it, else from its files. Raises ``ImageError``."""
+def find_contract(reference: str, describe: Callable[[], Described], open_layers: Callable[[], Image]) -> Contract:
+    """The contract of an image: that of its labels where they speak of it, else from its files.
+
+    ``describe`` and ``open_layers`` give its config and its files; the files are opened only where the labels do not tell.
+    """
     if not os.path.isdir(reference.removeprefix("dir:")):
-        described = read_config(reference)
+        described = describe()
         layers = [layer.diff_id for layer in described.layers]
         config = described.config
         found = labels.read_labels(config.labels, config.env, layers, described.reference, described.digest)
         if found.contract:
             return found.contract
-    with open_image(reference) as image:
+    with open_layers() as image:
         return inspect(image).contract
 
 

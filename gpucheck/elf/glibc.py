@@ -120,7 +120,12 @@ class Glibc:
             return
         for directory, where in read_configuration(state.system):
             path = f"{directory}/{name}"
-            if state.system.resolve(path) is not None:
+            # One for another machine would not get into the cache for this one.
+            try:
+                fits = isinstance(self.open(state, path), Elf)
+            except Fatal:
+                fits = False
+            if fits:
                 yield f"ld.so.conf: {path} is there ({where} lists it), but not in the cache (ldconfig makes it anew)"
 
     def _rpath_steps(self, state: State, requester: Object | None) -> Iterator[Step]:

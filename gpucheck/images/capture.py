@@ -14,7 +14,17 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from gpucheck.elf.fatbin import passed_over
-from gpucheck.elf.reader import BLOCK, MAX_DYNAMIC, PT_DYNAMIC, ElfError, Window, parse_header, read_elf, read_segments
+from gpucheck.elf.reader import (
+    BLOCK,
+    MAX_DYNAMIC,
+    PT_DYNAMIC,
+    Elf,
+    ElfError,
+    Window,
+    parse_header,
+    read_elf,
+    read_segments,
+)
 from gpucheck.elf.sections import read_note, read_sections
 from gpucheck.elf.symbols import read_tables, read_versions
 from gpucheck.system.files import MAX_MATCH
@@ -30,6 +40,7 @@ END: Final = 40 << 20
 #: Matches of the words that a file is searched for.
 MAX_HITS: Final = 256
 SHT_NOTE: Final = 7
+SHT_HASHES: Final = (5, 0x6FFFFFF6)
 
 Range = tuple[int, int]
 
@@ -141,12 +152,30 @@ class Capture:
         else:
             _attempt(lambda: read_versions(held, elf))
             _attempt(lambda: read_tables(held, elf))
-            _attempt(
-                lambda: [
-                    read_note(held, elf, section) for section in read_sections(held, elf) if section.kind == SHT_NOTE
-                ]
-            )
-        return [(start, b"".join(self._slice(start, end))) for start, end in merge(held.asked)]
+            _attempt(lambda: self._sections(path, elf))
+        if path.endswith(".ko"):
+            # A signature is the end of a module: the kernel's Documentation/admin-guide/module-signing.rst.
+            _attempt(lambda: held.read(path, BLOCK, max(self.size - 64, 0)))
+        wanted = merge(block for start, end in held.asked for block in self._blocks(start, end))
+        return [(start, b"".join(self._slice(start, end))) for start, end in wanted]
+
+    def _sections(self, path: str, elf: Elf) -> None:
+        """Notes, hash tables of symbols, and what a kernel module says of itself."""
+        for section in read_sections(self._held, elf):
+            with contextlib.suppress(ElfError, OSError):
+                if section.kind == SHT_NOTE:
+                    read_note(self._held, elf, section)
+                elif section.kind in SHT_HASHES or section.name == ".modinfo":
+                    self._held.read(path, section.size, section.offset)
+
+    def _blocks(self, start: int, end: int) -> tuple[Range, Range]:
+        """A range, and as far as they are held the whole blocks that it begins and ends in: they are what is read later."""
+        wide = (start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, self.size))
+        for offset, part in self._held.parts:
+            first, last = max(wide[0], offset), min(wide[1], offset + len(part))
+            if first <= start and end <= last:
+                return (start, end), (first, last)
+        return (start, end), (start, end)
 
     def unlinked(self, path: str) -> tuple[Range, ...]:
         """(offset, size) of the GPU code that does not count."""

@@ -58,8 +58,8 @@ class Row:
         self.content = content
 
 
-#: (kind, mode, uid, gid, device); few are different in an image.
-Attributes = tuple[str, int, int, int, "tuple[int, int] | None"]
+#: (kind, mode, uid, gid, device, names of extended attributes); few are different in an image.
+Attributes = tuple[str, int, int, int, "tuple[int, int] | None", tuple[str, ...]]
 
 
 class Writer:
@@ -96,7 +96,7 @@ class Writer:
 
     def add(self, path: str, entry: Entry) -> None:
         """A file under its cleaned path."""
-        key = (entry.kind, entry.mode, entry.uid, entry.gid, entry.device)
+        key = (entry.kind, entry.mode, entry.uid, entry.gid, entry.device, entry.attributes)
         self._attributes.append(self._kinds.setdefault(key, len(self._kinds)))
         self._sizes.append(entry.size)
         self._paths += path.encode("utf-8", "surrogateescape") + b"\0"
@@ -124,7 +124,7 @@ class Writer:
         """Write the index; the file is complete then."""
         head = json.dumps(
             {
-                "kinds": [[*key[:4], list(key[4]) if key[4] else None] for key in self._kinds],
+                "kinds": [[*key[:4], list(key[4]) if key[4] else None, list(key[5])] for key in self._kinds],
                 "contents": self._contents,
                 "whiteouts": self.whiteouts,
                 "opaque": self.opaque,
@@ -180,8 +180,8 @@ class Index:
         self._attributes.frombytes(data[at : at + 4 * count])
         self._sizes.frombytes(data[at + 4 * count :])
         self._kinds: list[Attributes] = [
-            (kind, mode, uid, gid, (device[0], device[1]) if device else None)
-            for kind, mode, uid, gid, device in said["kinds"]
+            (kind, mode, uid, gid, (device[0], device[1]) if device else None, tuple(names))
+            for kind, mode, uid, gid, device, names in said["kinds"]
         ]
         self._contents: Mapping[str, list[Any]] = said["contents"]
         self.whiteouts: list[str] = said["whiteouts"]

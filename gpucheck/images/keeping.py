@@ -30,7 +30,8 @@ _TEXTS: Final = re.compile(
     | .*\.egg-info(?:/PKG-INFO|/top_level\.txt)? | .*/pyvenv\.cfg | .*-packages/[^/]*\.(?:pth|egg-link)
     | .*/conda-meta/[^/]*(?:cuda|cudnn|nccl|torch|tensorflow|jax|onnx|cupy|xgboost|nvidia)[^/]*\.json
     | .*/_?(?:version|build_info|build_and_package_info|cuda_version|__version__)(?:_info)?\.py
-    | lib/apk/db/installed
+    | .*/triton/(?:backends/nvidia/driver|common/build|runtime/build)\.py
+    | etc/.*\.toml | var/lib/dkms/.*/make\.log | var/cache/akmods/.*\.log | lib/apk/db/installed
     """,
     re.VERBOSE,
 )
@@ -68,7 +69,7 @@ def searched_words(name: str) -> tuple[bytes, ...]:
 
     from gpucheck.elf.dlopens import rows
 
-    words = [b"sm_"] if name == "libtorch_python.so" else []
+    words = {"libtorch_python.so": [b"sm_"], "ptxas": [b"release "]}.get(name, [])
     words += [
         row.opens[:-1].encode()
         for row in rows()

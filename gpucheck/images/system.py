@@ -50,7 +50,7 @@ class ImageSystem(Tree):
 
     def status(self, path: str, *, follow: bool = True) -> Status:
         number = self._number(self.follow(path, last=follow), path)
-        kind, mode, uid, gid, device = self._union.attributes(number)
+        kind, mode, uid, gid, device, _ = self._union.attributes(number)
         size = len(os.fsencode(self._union.links[number])) if kind == "link" else self._union.size(number)
         return Status(kind, mode, uid, gid, size, (0, number), device)
 
@@ -76,6 +76,12 @@ class ImageSystem(Tree):
             if found and offset <= start + found.start() and start + found.end() <= offset + size:
                 return found[1]
         return None
+
+    def attributes(self, path: str) -> tuple[str, ...]:
+        try:
+            return self._union.attributes(self._number(self.follow(path), path))[5]
+        except OSError:
+            return ()
 
     def names(self, directory: str) -> tuple[str, ...]:
         number = self._number(self.follow(directory), directory)

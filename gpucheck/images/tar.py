@@ -36,7 +36,7 @@ class TarError(Exception):
 class Entry:
     """A member."""
 
-    __slots__ = ("device", "gid", "kind", "link", "mode", "name", "size", "sparse", "stored", "uid")
+    __slots__ = ("attributes", "device", "gid", "kind", "link", "mode", "name", "size", "sparse", "stored", "uid")
 
     def __init__(
         self, name: str, kind: str, mode: int, uid: int, gid: int, size: int, link: str, device: tuple[int, int] | None
@@ -54,6 +54,8 @@ class Entry:
         self.link = link
         self.device = device
         self.sparse = False
+        self.attributes: tuple[str, ...] = ()
+        """Names of extended attributes, sorted."""
 
 
 class Pieces:
@@ -269,6 +271,8 @@ def _extend(entry: Entry, extended: Mapping[str, str]) -> None:
     entry.link = values.get("linkpath", entry.link)
     entry.uid = _decimal(values, "uid", entry.uid)
     entry.gid = _decimal(values, "gid", entry.gid)
+    # How star and with it Docker, containerd and GNU tar write them.
+    entry.attributes = tuple(sorted(key[13:] for key in extended if key.startswith("SCHILY.xattr.")))
     entry.stored = entry.size = _decimal(values, "size", entry.stored)
     if any(key.startswith("GNU.sparse.") for key in values):
         entry.sparse = True

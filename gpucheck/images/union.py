@@ -13,7 +13,7 @@ from gpucheck.images.index import Attributes, Content, Index, Row
 from gpucheck.images.records import ImageError
 
 #: Folders that no layer describes.
-IMPLIED: Final[Attributes] = ("directory", 0o755, 0, 0, None)
+IMPLIED: Final[Attributes] = ("directory", 0o755, 0, 0, None, ())
 MAX_LINKS: Final = 40
 
 

@@ -43,26 +43,6 @@ class Product(kb.Row):
     driver: DriverVersion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device(kb.Row):
-    """A run of PCI device ids, in hexadecimal with four digits."""
-
-    first: str
-    last: str
-    capability: ComputeCapability
-
-
-@cache
-def devices() -> tuple[Device, ...]:
-    """Runs of PCI device ids."""
-    return kb.load("devices", "device", Device, ["first"], [("first", "last")])
-
-
-def of_device(id: str) -> Device | None:
-    """The row of a PCI device id; None for one that is not known."""
-    return next((row for row in devices() if row.first <= id.lower() <= row.last), None)
-
-
 @cache
 def capabilities() -> dict[ComputeCapability, Capability]:
     """Rows by capability."""

@@ -16,7 +16,7 @@ class Pair(kb.Row):
     versions: str
     """``<2.3``, as in a requirement."""
     other: str
-    """A distribution, or ``compute capability``."""
+    """A distribution, ``compute capability`` or ``driver``."""
     others: str
     symptom: str
     """What a user sees, in a few words."""

@@ -16,7 +16,7 @@ from gpucheck.libs.interpreter import Interpreter
 from gpucheck.libs.targets import Installed, find_distribution
 from gpucheck.probes.python import parse_torch_version
 from gpucheck.probes.text import read_text
-from gpucheck.record import dataclass
+from gpucheck.record import dataclass, replace
 from gpucheck.system import System
 
 
@@ -163,6 +163,10 @@ class Module:
 def _modules(target: Installed) -> Iterator[Module]:
     """Extension modules: those at the top first, as a package's own are loaded before those of its parts."""
     paths = [each for each in target.libraries if is_module(each, target)]
+    if not paths:
+        # None is for this Python, so that the import fails; what they would load is of interest all the same.
+        anywhere = replace(target, environment=replace(target.environment, version=""))
+        paths = [each for each in target.libraries if is_module(each, anywhere)]
     known = [row for row in rows() if row.by == "import" and fnmatchcase(target.name, row.distribution)]
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
         below = path[len(target.location) + 1 :]

@@ -223,7 +223,7 @@ def _unknown(system: System, text: str, environments: Sequence[Python]) -> str:
         for name in _names(system, location)
         if re.fullmatch(r"[A-Za-z]\w*", name)
     }
-    close = difflib.get_close_matches(text, sorted(known), 1)
+    close = difflib.get_close_matches(text, sorted(known), 1, cutoff=0.75)
     where = ", ".join(dict.fromkeys(each.prefix for each in environments)) or "no Python environment was found"
     hint = f"; did you mean {close[0]}?" if close else "; name a file, or another environment with --python"
     return f"{text}: no file, Python distribution, module or program of this name ({where}){hint}"

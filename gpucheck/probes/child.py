@@ -186,6 +186,7 @@ def ask_nvml(task: dict[str, str]) -> None:
                 "memory": None if memory is None else memory.total,
                 "brand": ask("nvmlDeviceGetBrand", device),
                 "mig": None if mig is None else bool(mig[0]),
+                "mig_pending": None if mig is None else bool(mig[1]),
                 "compute_mode": ask("nvmlDeviceGetComputeMode", device),
                 "processes": None if processes is None else len(processes),
                 # nvmlMemoryErrorType_t and nvmlEccCounterType_t in nvml.h: uncorrected is 1, volatile is 0.

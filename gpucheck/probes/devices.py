@@ -41,5 +41,10 @@ def node(system: System, path: str) -> DeviceNode:
         status.uid,
         status.gid,
         status.device,
-        system.open_error(path) if status.kind == "char" else "?",
+        system.open_error(path)
+        if status.kind == "char"
+        # Saved files of a node may be ordinary files.
+        else "not a device"
+        if system.live
+        else "?",
     )

@@ -256,4 +256,5 @@ def _gpu(said: dict[str, object]) -> Gpu:
         whole("virtualization"),
         truth("licensed"),
         _legible(said.get("bus", "")),
+        truth("mig_pending"),
     )

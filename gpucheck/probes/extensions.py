@@ -33,13 +33,15 @@ def extensions(
     system: System, environments: Sequence[Python], installed: tuple[Distributed, ...], libraries: tuple[Library, ...]
 ) -> Seen[tuple[Loads, ...]] | Unseen:
     """What the extensions of torch lack, of those that are installed beside it; ABSENT when there is none."""
-    from gpucheck.libs.targets import find_distribution
-
     homes = {dist.location for dist in installed if dist.name == "torch"}
+    if not homes:
+        return Unseen(Why.ABSENT, (), "no torch is installed")
     found = []
     torches = {location: Torch(system, location, libraries) for location in homes}
-    for dist in telling(installed):
-        if dist.location not in homes or not re.fullmatch(EXTENSIONS, dist.name):
+    from gpucheck.libs.targets import find_distribution
+
+    for dist in telling(tuple(each for each in installed if each.location in homes)):
+        if not re.fullmatch(EXTENSIONS, dist.name):
             continue
         here = [each for each in environments if dist.location in each.packages]
         target = find_distribution(system, dist.name, here)

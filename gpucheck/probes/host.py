@@ -152,3 +152,30 @@ def shared_memory(system: System) -> Seen[int] | Unseen:
     if match is None:
         return Unseen(Why.ABSENT, (table.source,), "/dev/shm has no limit of its own")
     return Seen(int(match[1]) * UNITS[match[2]], table.source)
+
+
+def driver_mounts(system: System) -> Seen[tuple[str, ...]] | Unseen:
+    """Mount points of driver libraries: engines bind each file, or a whole folder, into a container (proc_mounts(5))."""
+    if not system.live:
+        return Unseen(Why.NOT_APPLICABLE, (), "these are only files")
+    table = read_text(system, "/proc/mounts")
+    if isinstance(table, Unseen):
+        return table
+    points = re.findall(
+        r"^\S+ (/\S*/(?:lib(?:cuda|nvidia)[^/\s]*\.so[^/\s]*|nvidia(?:/lib64)?)) ", table.value, re.MULTILINE
+    )
+    return Seen(tuple(sorted(set(points))), table.source)
+
+
+def address_space(system: System) -> Seen[int] | Unseen:
+    """The limit of this process's address space (getrlimit(2), RLIMIT_AS); ABSENT where there is none.
+
+    A line of /proc/self/limits: ``Max address space         unlimited            unlimited            bytes``.
+    """
+    if not system.live:
+        return Unseen(Why.NOT_APPLICABLE, (), "these are only files")
+    text = read_text(system, "/proc/self/limits", 4096)
+    if isinstance(text, Unseen):
+        return text
+    match = re.search(r"^Max address space\s+(\d+)\s", text.value, re.MULTILINE)
+    return Seen(int(match[1]), text.source) if match else Unseen(Why.ABSENT, (text.source,), "no limit")

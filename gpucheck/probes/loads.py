@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError
-from gpucheck.facts import Framework, Library, Python, Seen, Unseen, Why
-from gpucheck.installed import Absent, Loaded, Loads, Misfit, Need, Packages, Preload
-from gpucheck.markers import satisfies
-from gpucheck.probes.libraries import folders, names
+from gpucheck.facts import Framework, Libc, Library, Python, Seen, Unseen, Why
+from gpucheck.installed import Absent, Loaded, Loads, Misfit, Packages, Preload
+from gpucheck.kb.packages import wheels
+from gpucheck.markers import release
+from gpucheck.probes.libraries import folders
+from gpucheck.probes.python import parse_assignments
+from gpucheck.probes.suspicion import is_known, suspicion
+from gpucheck.probes.text import read_text
+from gpucheck.record import replace
 from gpucheck.system import System
 
 if TYPE_CHECKING:
@@ -21,10 +26,14 @@ if TYPE_CHECKING:
     from gpucheck.libs.interpreter import Interpreter
     from gpucheck.libs.targets import Installed
 
-#: Of these all is followed in any case: it takes 30 ms, that of torch 250 ms.
-SMALL: Final = ("onnxruntime-gpu", "xgboost", "xgboost-cu12", "ctranslate2", "llama-cpp-python")
-#: Names that a folder on LD_LIBRARY_PATH can replace for everybody, besides the CUDA libraries.
-COMMON: Final = ("libstdc++.so", "libgcc_s.so", "libgomp.so")
+#: Libraries whose version starts with that of the toolkit that they come with.
+OF_TOOLKIT: Final = ("libcublas.", "libcublasLt.", "libcudart.", "libnvrtc.", "libnvJitLink.")
+#: What stands for programs that are no Python frameworks.
+ANY_PROGRAM: Final = "any program"
+#: Of which it is known what their import opens by name: kb/imports.toml and kb/dlopens.toml.
+FOLLOWED: Final = (
+    r"torch|tensorflow|jax|xgboost(-cu12)?|onnxruntime-gpu|cupy-cuda1[123]x|ctranslate2|llama-cpp-python|lightgbm"
+)
 
 
 def loads(
@@ -33,13 +42,14 @@ def loads(
     frameworks: tuple[Framework, ...],
     libraries: tuple[Library, ...],
     packages: Seen[Packages] | Unseen,
+    libc: Seen[Libc] | Unseen,
 ) -> Seen[tuple[Loads, ...]] | Unseen:
     """What each GPU framework would load; ABSENT when there is none."""
     found = []
     for framework in frameworks:
-        if not framework.gpu:
+        if not framework.gpu or not re.fullmatch(FOLLOWED, framework.name):
             continue
-        why = suspicion(system, framework, packages)
+        why = suspicion(system, framework, libraries, packages, libc)
         if not why:
             found.append(Loads(framework.name, framework.version, framework.location, "", (), (), (), ()))
             continue
@@ -48,74 +58,12 @@ def loads(
         except (ElfError, OSError) as error:
             unread = (str(error),)
             found.append(Loads(framework.name, framework.version, framework.location, why, (), (), (), unread))
+    found += programs(system, environments, libraries)
     if not found:
         return Unseen(
             Why.ABSENT, tuple(path for each in environments for path in each.packages), "no GPU framework is installed"
         )
     return Seen(tuple(found), "the model of the dynamic linker")
-
-
-# -- the quick look ----------------------------------------------------------------------------------------------------
-
-
-def suspicion(system: System, framework: Framework, packages: Seen[Packages] | Unseen) -> str:
-    """Why all that a framework loads has to be followed; '' when its own wheels are complete and nothing hides them."""
-    for variable in ("LD_LIBRARY_PATH", "LD_PRELOAD"):
-        if variable == "LD_PRELOAD" and system.env.get(variable):
-            return "LD_PRELOAD is set"
-        for folder in folders(system, variable):
-            hiding = next((name for name in names(system, folder) if _is_known(name)), "")
-            if hiding:
-                return f"{variable} leads to {hiding} in {folder}"
-    if framework.name in SMALL:
-        return "it is small"
-    if isinstance(packages, Unseen):
-        return "its packages were not seen"
-    needs = own_needs(packages.value, framework)
-    if not any(need.name.startswith(("nvidia-", "cuda-toolkit")) for need in needs):
-        return "no wheel requires its CUDA libraries"
-    lost = next((each for each in packages.value.lost if each.location == framework.location), None)
-    if lost:
-        return f"{lost.owner} has no {lost.file}"
-    overlap = next((each for each in packages.value.overlaps if each.location == framework.location), None)
-    if overlap:
-        return f"{' and '.join(overlap.owners)} own the same files"
-    for need in needs:
-        if not need.version:
-            return f"{need.name} is not installed"
-        if need.specifier and satisfies(need.version, need.specifier) is not True:
-            return f"{need.name} is {need.version}, not {need.specifier}"
-    return ""
-
-
-def _is_known(name: str) -> bool:
-    return name.startswith(COMMON) or any(name.startswith(f"{row.stem}.so") for row in kb.sonames())
-
-
-#: Distributions whose requirements count as those of a framework.
-PARTS: Final = {"jax": r"jax-cuda\d+-(plugin|pjrt)|jaxlib"}
-
-
-def own_needs(packages: Packages, framework: Framework) -> tuple[Need, ...]:
-    """What a framework requires of GPU packages, and what those require. The plugin's extra for CUDA counts if it is asked for."""
-    reached = {framework.name}
-    if framework.name in PARTS:
-        reached |= {wheel.name for wheel in packages.wheels if re.fullmatch(PARTS[framework.name], wheel.name)}
-    found: dict[Need, None] = {}
-    while True:
-        more = [
-            need
-            for need in packages.needs
-            if need.location == framework.location
-            and need.by.rsplit(" ", 1)[0] in reached
-            and need not in found
-            and re.match(r"nvidia-|cuda-toolkit", need.name)
-            and (not need.extra or need.version)
-        ]
-        if not more:
-            return tuple(found)
-        found.update(dict.fromkeys(more))
-        reached |= {need.name for need in more}
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
@@ -133,25 +81,177 @@ def _followed(
         raise ElfError(framework.location, f"no list of files of {framework.name}")
     interpreter = _interpreter(system, target, environments)
     closure = import_closure(system, target, interpreter)
+    missing = tuple(_missing(system, closure, libraries))
+    if framework.name.startswith("cupy-"):
+        missing = tuple(_missing_of_cupy(system, framework, closure, missing, libraries))
+    if framework.name == "tensorflow":
+        missing = tuple(_missing_of_tensorflow(system, framework, closure, missing, libraries))
+    found = _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
+    return replace(found, libraries=(*found.libraries, *_by_plain_name(system, framework, found, libraries)))
+
+
+def _by_plain_name(
+    system: System, framework: Framework, found: Loads, libraries: tuple[Library, ...]
+) -> Iterator[Loaded]:
+    """What a framework opens by name without looking into the wheels, where somebody else's copy comes first.
+
+    CuPy before 14 takes NCCL so; jax before it preloaded its wheels' libraries had RUNPATH to them, which LD_LIBRARY_PATH precedes.
+    """
+    from gpucheck.elf import find
+
+    names: tuple[str, ...] = ()
+    if framework.name.startswith("cupy-") and release(framework.version) < (14,):
+        names = ("libnccl.so.2",)
+    plugin = f"{framework.location}/jax_plugins/xla_cuda{framework.cuda_major}/__init__.py"
+    text = read_text(system, plugin) if framework.name == "jax" else None
+    if text is not None and "_load_nvidia_libraries" not in (text.value if isinstance(text, Seen) else ""):
+        parts = ("cublas", "cudnn", "cufft", "cusolver", "cusparse")
+        names = tuple(row.soname for row in wheels() if row.cuda == framework.cuda_major and row.library in parts)
+    known = {each.soname for each in found.libraries}
+    versions = {library.real: library for library in libraries}
+    for name in dict.fromkeys(names):
+        outcome = find(system, name) if name not in known else None
+        if outcome is None or not outcome.path or (framework.name == "jax" and outcome.how != "LD_LIBRARY_PATH"):
+            continue
+        own = next((each.path for each in libraries if each.soname == name and each.path.startswith(f"{framework.location}/")), "")  # fmt: skip
+        yield _loaded(system, name, outcome, versions, {name: own})
+
+
+def _summary(
+    system: System,
+    name: str,
+    version: str,
+    location: str,
+    why: str,
+    closure: Closure,
+    missing: tuple[Absent, ...],
+    libraries: tuple[Library, ...],
+) -> Loads:
     versions = {library.real: library for library in libraries}
     hidden = {each.soname: each.path for each in reversed(closure.shadowed)}
     stems = tuple(f"{row.stem}.so." for row in kb.sonames())
     got = {each.soname.rsplit("/", 1)[-1]: each for each in reversed(closure.resolutions) if each.path and not each.fatal and each.how != "resident"}  # fmt: skip
     loaded = tuple(
         _loaded(system, soname, each, versions, hidden)
-        for soname, each in got.items()
-        if soname.startswith((*stems, "libcudnn_", "libstdc++.so"))
+        for soname, each in sorted(got.items())
+        if soname.startswith((*stems, "libcudnn_", "libnvrtc-builtins.", "libstdc++.so"))
     )
     return Loads(
-        framework.name,
-        framework.version,
-        framework.location,
+        name,
+        version,
+        location,
         why,
         loaded,
-        tuple(_missing(system, closure, libraries)),
+        missing,
         (*_misfits(closure), *_nccl_misfits(system, closure)),
         (*closure.unread, *(each.fatal for each in closure.missing if each.fatal and _is_stump(system, each))),
     )
+
+
+def programs(system: System, environments: Sequence[Python], libraries: tuple[Library, ...]) -> Iterator[Loads]:
+    """What any program gets of the CUDA libraries in the folders of LD_LIBRARY_PATH and of a conda environment.
+
+    Only how they fit each other is of interest: what a folder lacks, nobody may need.
+    """
+    from gpucheck.elf import Process, find_native_linker
+    from gpucheck.elf.closure import opened_by_rows, summarize
+    from gpucheck.elf.dlopens import follow
+    from gpucheck.elf.search import working_directory
+
+    searched = folders(system, "LD_LIBRARY_PATH")
+    places = (*searched, *(f"{each}/lib" for each in folders(system, "CONDA_PREFIX")))
+    chosen = [each for each in libraries if each.kind == "toolkit" and each.path.rpartition("/")[0] in places]
+    if not chosen:
+        return
+    try:
+        process = Process(system, find_native_linker(system), cwd=working_directory(system))
+        for library in chosen:
+            process.dlopen(library.soname if library.path.rpartition("/")[0] in searched else library.path)
+        followed = follow(process)
+        closure = summarize(process, "any program", opened_by_rows(followed), followed.unread)
+    except (ElfError, OSError):
+        return
+    found = _summary(system, ANY_PROGRAM, "", "", "the search path leads to CUDA libraries", closure, (), libraries)
+    # What lies in one folder was installed together.
+    apart = tuple(each for each in found.misfits if _folder(system, each.requester) != _folder(system, each.path))
+    yield replace(found, misfits=apart)
+
+
+def _folder(system: System, path: str) -> str:
+    return (system.resolve(path) or path).rpartition("/")[0]
+
+
+def _missing_of_cupy(
+    system: System, framework: Framework, closure: Closure, missing: tuple[Absent, ...], libraries: tuple[Library, ...]
+) -> Iterator[Absent]:
+    """13 opens NVRTC by its plain name from Python, so that no RPATH and no wheel's folder helps (cupy#8317); 14 asks
+    cuda-pathfinder, which looks into the wheels. What the modules are linked with is in the closure.
+    """
+    from gpucheck.elf import find
+
+    version = release(framework.version)
+    by_pathfinder = version >= (14,)
+    yield from (each for each in missing if not (by_pathfinder and each.copies))
+    found = {each.soname for each in closure.resolutions if each.path and not each.fatal}
+    known = {each.soname for each in missing}
+    opened = {"nvrtc", *(("cublas",) if by_pathfinder else ())}
+    if not any(each.soname.startswith("libcublas.so.") for each in closure.resolutions):
+        opened |= {"cublas", "cudart"}
+    for row in wheels():
+        if (
+            row.cuda != framework.cuda_major
+            or row.library not in opened
+            or row.soname in known
+            or find(system, row.soname).path
+        ):
+            continue
+        copies = tuple(each.path for each in libraries if each.soname == row.soname)
+        plain = row.library == "nvrtc" and (13,) <= version < (14,)
+        # From 13.2 on CUDA_PATH is looked into.
+        homes = folders(system, "CUDA_PATH") if version >= (13, 2) else ()
+        if plain and any(path.startswith(f"{home}/") for home in homes for path in copies):
+            continue
+        if plain or (row.soname not in found and not copies):
+            yield Absent(
+                row.soname,
+                f"{framework.location}/cupy",
+                "compiling a kernel" if row.library == "nvrtc" else "import",
+                "",
+                copies,
+            )
+
+
+def _missing_of_tensorflow(
+    system: System, framework: Framework, closure: Closure, missing: tuple[Absent, ...], libraries: tuple[Library, ...]
+) -> Iterator[Absent]:
+    """It makes the names out of the versions that it was built with (tsl/platform/default/dso_loader.cc), and build_info.py tells
+    them. A name that it does not ask for is not missing.
+    """
+    from gpucheck.elf import find
+
+    text = read_text(system, framework.evidence)
+    said = parse_assignments(text.value) if isinstance(text, Seen) else {}
+    cudnn = said.get("cudnn_version", "9").partition(".")[0]
+    asked = [
+        row.soname
+        for row in wheels()
+        if row.cuda == framework.cuda_major and row.library in ("cudart", "cublas", "cufft", "cusparse")
+    ]
+    asked = [*dict.fromkeys(asked), f"libcudnn.so.{cudnn}"]
+    found = {each.soname for each in closure.resolutions if each.path and not each.fatal}
+    known = {each.soname for each in closure.resolutions}
+    stems = tuple(f"{name.partition('.so')[0]}." for name in asked)
+    yield from (
+        each for each in missing if each.soname in asked or not each.soname.startswith((*stems, "libcublasLt."))
+    )
+    # Its wheels name the folders of the nvidia-* wheels in their RPATH from 2.14 on.
+    in_wheels = release(framework.version) >= (2, 14)
+    for name in asked:
+        if name in known or name in found or find(system, name).path:
+            continue
+        copies = [each.path for each in libraries if each.soname == name]
+        if not (in_wheels and any(path.startswith(f"{framework.location}/") for path in copies)):
+            yield Absent(name, framework.evidence, "listing devices", "", tuple(copies))
 
 
 def _is_stump(system: System, each: Resolution) -> bool:
@@ -184,6 +284,8 @@ def _loaded(
     real = system.resolve(path) or path
     number = real.rsplit(".so.", 1)[-1]
     version = versions[real].version if real in versions else number if number.count(".") >= 2 else ""
+    if not version and soname.startswith(OF_TOOLKIT) and (home := re.search(r"/cuda-(\d+\.\d+)/", real)):
+        version = home[1]
     return Loaded(soname, path, each.how, version, hidden.get(each.soname, ""))
 
 
@@ -208,7 +310,7 @@ def _missing(system: System, closure: Closure, libraries: tuple[Library, ...]) -
         if ("/" in each.soname and not each.fatal and not each.path) or _is_stump(system, each):
             # A part of the package itself: its list of files tells whether it should be there (package-files-missing).
             continue
-        if each.edge == "dlopen" and "/" not in each.soname and not _is_known(each.soname):
+        if each.edge == "dlopen" and "/" not in each.soname and not is_known(each.soname):
             # A part of the package that it opens by name; not every build of every version has it.
             continue
         # A file that is there, and fails for want of another one: that one is listed by itself.

@@ -93,7 +93,7 @@ def dkms(system: System, kernel: str) -> Seen[Dkms] | Unseen:
         and system.status(tree, follow=False).kind == "directory"
     ]
     if not trees:
-        return Unseen(Why.ABSENT, (f"{DKMS}/nvidia*",), "no driver is registered with DKMS")
+        return akmods(system, kernel)
     built = {path.split("/")[6] for tree in trees for path in system.glob(f"{tree}/*/*/module/nvidia*.ko*")}
     logs = [
         path
@@ -111,6 +111,26 @@ def dkms(system: System, kernel: str) -> Seen[Dkms] | Unseen:
     headers = any(system.resolve(f"/lib/modules/{kernel}/{name}/Makefile") for name in ("build", "source"))
     versions = tuple(tree.rsplit("/", 1)[-1] for tree in trees)
     return Seen(Dkms(versions, tuple(sorted(built)), headers, log, error), DKMS)
+
+
+AKMODS: Final = "/var/cache/akmods/nvidia"
+
+
+def akmods(system: System, kernel: str) -> Seen[Dkms] | Unseen:
+    """The same of Fedora's akmods, which leaves ``580.95.05-1-for-6.16.7-200.fc42.x86_64.failed.log`` for a build that failed."""
+    logs = [path for path in system.glob(f"{AKMODS}/*-for-*.failed.log") if f"-for-{kernel}." in path]
+    if not logs:
+        return Unseen(
+            Why.ABSENT,
+            (f"{DKMS}/nvidia*", AKMODS),
+            "no driver is registered with DKMS, and akmods left no failed build",
+        )
+    text = read_text(system, logs[-1], 4 << 20)
+    version = logs[-1].rsplit("/", 1)[-1].split("-")[0]
+    headers = any(system.resolve(f"/lib/modules/{kernel}/{name}/Makefile") for name in ("build", "source"))
+    return Seen(
+        Dkms((version,), (), headers, logs[-1], first_error(text.value) if isinstance(text, Seen) else ""), AKMODS
+    )
 
 
 def first_error(text: str) -> str:

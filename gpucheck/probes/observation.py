@@ -90,10 +90,12 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         modprobe=services.modprobe(system),
         toolkit_homes=services.toolkit_homes(system),
         broken_links=libraries.broken_links(system),
+        driver_mounts=host.driver_mounts(system),
+        address_space=host.address_space(system),
         # Only there is it known to be missing while libcuda.so.1 is found.
         libcuda_unversioned=libraries.choice(system, "libcuda.so") if where.wsl else None,
         packages=together,
-        loads=loads.loads(system, environments, frameworks, toolkit, together),
+        loads=loads.loads(system, environments, frameworks, toolkit, together, where.libc),
         extensions=extensions.extensions(system, environments, installed, toolkit),
         tools=tools.tools(system, environments, installed, cached),
         cached=cached,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from itertools import combinations
 from typing import Final
 
@@ -102,12 +103,14 @@ def _needs(
         written[dist] = [found for line in lines if (found := _requirement(line))]
     for environment in environments:
         here = {dist.name: dist for dist in installed if dist.location in environment.packages}
+        # The lists of cuda-toolkit repeat a few long conditions.
+        true_here = cache(partial(holds, python=environment.version, machine=host.architecture))
         valid = [
             (dist, name, extras, specifier, _extra(marker))
             for dist, requirements in written.items()
             if dist.location in environment.packages
             for name, extras, specifier, marker in requirements
-            if holds(_without_extra(marker), environment.version, host.architecture)
+            if true_here(_without_extra(marker))
         ]
         asked: set[tuple[str, str]] = set()
         while True:

@@ -111,7 +111,7 @@ def canonical(name: str) -> str:
 #: Distributions that tell something about GPUs; only these go into a snapshot.
 TELLING: Final = (
     r"nvidia-.*|cuda-.*|torch.*|pytorch-.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm.*|numba.*|numpy"
-    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|cugraph.*|rmm.*|keras|flash-attn.*|bitsandbytes|deepspeed|xformers|catboost|pynvml"
+    r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|cugraph.*|cuspatial.*|cuvs.*|rmm.*|keras|flash-attn.*|bitsandbytes|deepspeed|xformers|catboost|pynvml"
     r"|ctranslate2|faiss.*|llama-cpp-python|transformer-engine.*|opencv-.*|mamba-ssm|causal-conv1d|auto-gptq|apex|dgl.*|pycuda|mxnet.*"
     r"|pyg-lib|detectron2|mmcv.*|sgl-kernel|sglang|flashinfer.*|natten|spconv.*|pytorch3d|fbgemm-gpu.*|gsplat|warp-lang"
 )
@@ -136,9 +136,9 @@ def frameworks(system: System, installed: tuple[Distributed, ...]) -> tuple[Fram
     for dist in installed:
         beside.setdefault(dist.location, {})[dist.name] = dist.version
     return tuple(
-        READERS[dist.name](system, dist, beside[dist.location])
+        reader(system, dist, beside[dist.location])
         for dist in sorted(installed, key=lambda dist: (dist.location, dist.name))
-        if dist.name in READERS
+        if (reader := READERS.get(dist.name) or (named if re.fullmatch(NAMED, dist.name) else None))
     )
 
 
@@ -219,6 +219,10 @@ def jax(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
                 (),
                 f"{dist.location}/{name} {beside[name]}",
             )
+    # Before the plugins the GPU build was told by the local part: jaxlib 0.4.13+cuda12.cudnn89.
+    if match := re.search(r"\+cuda(\d+)", beside.get("jaxlib", "")):
+        evidence = f"{dist.location}/jaxlib {beside['jaxlib']}"
+        return Framework("jax", dist.version, dist.location, True, None, int(match[1]), (), evidence)
     return Framework(
         "jax", dist.version, dist.location, False, None, None, (), f"no jax-cuda*-plugin in {dist.location}"
     )
@@ -245,6 +249,17 @@ def xgboost(system: System, dist: Distributed, beside: dict[str, str]) -> Framew
     )
     gpu = None if not isinstance(text, Seen) else bool(wanted)
     return Framework(dist.name, dist.version, dist.location, gpu, None, int(wanted[1]) if wanted else None, (), path)
+
+
+#: RAPIDS and TensorRT name the CUDA major of their wheels.
+NAMED: Final = r"(?:cudf|cuml|cugraph|cuspatial|cuvs|tensorrt)-cu(\d+)"
+
+
+def named(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
+    """The CUDA major is in the distribution's name: cudf-cu12."""
+    match = re.fullmatch(NAMED, dist.name)
+    major = int(match[1]) if match else None
+    return Framework(dist.name, dist.version, dist.location, True, None, major, (), f"{dist.location}/{dist.name}")
 
 
 def cupy(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:

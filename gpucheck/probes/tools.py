@@ -19,10 +19,6 @@ from gpucheck.versions import CudaVersion
 #: Distributions under which Triton comes.
 TRITON: Final = ("triton", "pytorch-triton", "triton-nightly")
 
-#: Constants are searched by pieces of this size; a text may lie across two of them.
-PIECE: Final = 1 << 19
-MAX_SEARCHED: Final = 48 << 20
-
 
 def tools(
     system: System,
@@ -33,7 +29,7 @@ def tools(
     """The tools of Triton and of XLA, for those of them that are installed; ABSENT when none is."""
     found: list[Tool] = []
     for dist in installed:
-        if dist.name in TRITON and system.resolve(f"{dist.location}/triton/runtime"):
+        if dist.name in TRITON and system.resolve(f"{dist.location}/triton"):
             found += _triton(system, dist, cache, environments)
         if dist.name in ("tensorflow", "jax") and (dist.name == "tensorflow" or _has_plugin(installed, dist.location)):
             found.append(_libdevice(system, dist))
@@ -103,6 +99,9 @@ def _homes(system: System, environments: Sequence[Python]) -> Iterator[str]:
     yield from ("/usr", "/usr/local")
 
 
+PTXAS_RELEASE: Final = re.compile(rb"release (\d+\.\d+), V\d")
+
+
 def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
     """``Cuda compilation tools, release 12.8, V12.8.93`` in its constants."""
     if not path:
@@ -114,10 +113,8 @@ def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
         for section in read_sections(system, read_elf(system, path)):
             if section.name != ".rodata":
                 continue
-            for at in range(0, min(section.size, MAX_SEARCHED), PIECE):
-                data = system.read(path, min(PIECE + 64, section.size - at), section.offset + at)
-                if match := re.search(rb"release (\d+\.\d+), V\d", data):
-                    return CudaVersion.parse(match[1].decode())
+            if found := system.search(path, PTXAS_RELEASE, section.offset, section.size):
+                return CudaVersion.parse(found.decode())
     except (ElfError, OSError):
         pass
     return None

@@ -1,4 +1,4 @@
-"""A report as JSON. Its schema is gpucheck/render/report.schema.json."""
+"""A report as JSON. Its schema is docs/schema/report.json."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ NAME = 36
 MANY = 6
 #: Cells that a paragraph names.
 CELLS = 6
+#: Paragraphs that are printed, the heaviest first; JSON and the HTML page have them all.
+PARAGRAPHS = 20
 
 
 def render_matrix(table: Table, colour: bool) -> str:
@@ -38,7 +40,8 @@ def render_matrix(table: Table, colour: bool) -> str:
     lines = [paint(title(table), BOLD), "", *_nodes(columns), ""]
     lines += _matrix(table, columns, paint)
     lines += ["", "  ".join(f"{paint(mark, code)} {WORDS[verdict]}" for verdict, (mark, code) in MARKS.items()), ""]
-    for reason, cells in table.reasons():
+    reasons = table.reasons()
+    for reason, cells in reasons[:PARAGRAPHS]:
         mark, code = MARKS[reason.verdict]
         note = reason.verdict is Verdict.COMPATIBLE
         head = wrapped(f"{'i' if note else mark} {printable(reason.summary)}", "", "  ")
@@ -50,6 +53,8 @@ def render_matrix(table: Table, colour: bool) -> str:
         if reason.remedy:
             lines += paragraph("do", printable(reason.remedy))
         lines += [*paragraph("where", _where(cells, columns)), ""]
+    if len(reasons) > PARAGRAPHS:
+        lines += [f"And {len(reasons) - PARAGRAPHS} more reasons; all of them: --format html or json", ""]
     lines += _verdict(table, paint)
     return "\n".join(lines) + "\n"
 

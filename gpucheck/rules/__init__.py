@@ -43,7 +43,6 @@ from gpucheck.rules.frameworks import (
     jax_plugin_mismatch,
     ptx_newer_than_driver,
 )
-from gpucheck.rules.generations import gpu_not_driven
 from gpucheck.rules.gpu_health import (
     gpu_answers_slowly,
     gpu_inforom_corrupted,
@@ -51,9 +50,11 @@ from gpucheck.rules.gpu_health import (
     gpu_reported_fault,
 )
 from gpucheck.rules.gpu_modes import (
+    address_space_limited,
     compute_mode_exclusive,
     gpu_gives_no_context,
     gpu_memory_full,
+    mig_change_pending,
     mig_instances_uncounted,
     mig_without_instances,
     vgpu_unlicensed,
@@ -95,7 +96,7 @@ from gpucheck.rules.libraries import (
     loader_cache_stale,
     preloaded_library_unusable,
 )
-from gpucheck.rules.loading import loading_differs_from_prediction
+from gpucheck.rules.loading import import_order_decides, loading_differs_from_prediction
 from gpucheck.rules.packages import (
     companions_for_other_cuda,
     gpu_build_in_other_environment,
@@ -162,10 +163,11 @@ RULES: tuple[Rule, ...] = (
     gpu_inforom_corrupted,
     gpu_answers_slowly,
     gpu_held_by_other_driver,
-    gpu_not_driven,
     compute_mode_exclusive,
     mig_without_instances,
     mig_instances_uncounted,
+    mig_change_pending,
+    address_space_limited,
     gpu_memory_full,
     vgpu_unlicensed,
     gpu_gives_no_context,
@@ -243,6 +245,7 @@ RULES: tuple[Rule, ...] = (
     library_parts_mixed,
     library_older_than_required,
     library_missing,
+    import_order_decides,
     loading_differs_from_prediction,
     cuda_twice_in_image,
     # frameworks

@@ -60,6 +60,7 @@ REFUSING = (
     "driver-does-not-answer",
     "visible-devices-hides-gpus",
     "compute-mode-exclusive",
+    "address-space-limited",
     "gpu-memory-full",
     "mig-without-instances",
     "vgpu-unlicensed",

@@ -66,7 +66,7 @@ def triton_cannot_compile(snapshot: Snapshot) -> Iterator[Complaint]:
             f"export TRITON_LIBCUDA_PATH={folder}{link}",
         )
     lacking = [tool for tool in tools if tool.kind in ("compiler", "header") and not tool.path]
-    if lacking:
+    if lacking and reading.reached(snapshot):
         yield Complaint(
             Severity.NOTE,
             f"{user} cannot build its launcher: no "

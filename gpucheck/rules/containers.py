@@ -65,6 +65,8 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     asked = snapshot.variable("NVIDIA_VISIBLE_DEVICES")
     hidden = asked in ("", "void", "none")
+    # A device plugin writes UUIDs (or indexes), which the nvidia runtime turns into devices; another runtime passes them over.
+    allotted = bool(asked and re.fullmatch(r"((GPU|MIG)-[0-9a-fA-F-]+|\d+)(,((GPU|MIG)-[0-9a-fA-F-]+|\d+))*", asked))
     remedy = {
         "kubernetes": "Ask for one under the container's resources: limits: {nvidia.com/gpu: 1}",
         "podman": "podman run --device nvidia.com/gpu=all ...",
@@ -79,6 +81,8 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
         "The host has an NVIDIA driver, but this container was given no GPU",
         f"NVIDIA_VISIBLE_DEVICES={asked!r} asks for none."
         if hidden
+        else f"NVIDIA_VISIBLE_DEVICES={asked} names a GPU, but the container was not started by the NVIDIA runtime, which reads it."
+        if allotted
         else "It was started without asking for one, or the engine is not configured for the NVIDIA container toolkit.",
         (
             Evidence(f"driver {snapshot.kernel.driver.value.version} on the host", snapshot.kernel.driver.source)
@@ -87,7 +91,12 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
             Evidence("no /dev/nvidia0, 1, ...", "/dev"),
             Evidence(container.evidence, "container"),
         ),
-        ("Unset NVIDIA_VISIBLE_DEVICES or set it to all. " if hidden else "") + remedy,
+        "Set runtimeClassName: nvidia in the pod's spec, or make nvidia the default runtime of the node's engine: "
+        "sudo nvidia-ctk runtime configure --runtime=containerd --set-as-default"
+        if allotted and container.kind == "kubernetes"
+        else "docker run --gpus all ... (or --runtime=nvidia with NVIDIA_VISIBLE_DEVICES)"
+        if allotted
+        else ("Unset NVIDIA_VISIBLE_DEVICES or set it to all. " if hidden else "") + remedy,
     )
 
 
@@ -104,17 +113,20 @@ def compute_capability_not_granted(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if not reading.in_container(snapshot):
         return
-    if not snapshot.nvml_copies or snapshot.libcuda_copies:
-        return
     granted = snapshot.variable("NVIDIA_DRIVER_CAPABILITIES")
+    # With graphics or video alone there is no NVML either.
+    other = bool(granted) and not {"compute", "all"} & set((granted or "").replace(" ", "").split(","))
+    nodes = reading.node(snapshot, "/dev/nvidiactl") is not None
+    if snapshot.libcuda_copies or not (snapshot.nvml_copies or (other and nodes)):
+        return
     yield Complaint(
         Severity.ERROR,
-        "This container was given NVML but not libcuda: the compute capability is missing",
+        f"This container was given {'NVML' if snapshot.nvml_copies else 'the GPU'} but not libcuda: the compute capability is missing",
         f"NVIDIA_DRIVER_CAPABILITIES={granted} does not name compute."
         if granted is not None
         else "The request for GPUs names capabilities without compute.",
         (
-            Evidence("libnvidia-ml.so.1 is here", snapshot.nvml_copies[0].path),
+            *(Evidence("libnvidia-ml.so.1 is here", copy.path) for copy in snapshot.nvml_copies[:1]),
             Evidence("libcuda.so.1 is nowhere", "all known places"),
             *([Evidence(f"NVIDIA_DRIVER_CAPABILITIES={granted}", "environment")] if granted is not None else []),
         ),

@@ -19,7 +19,8 @@ def _failing(snapshot: Snapshot, *errors: str) -> list[DeviceNode]:
     one of the common nodes must fail, or every GPU's; and nothing is wrong where CUDA reached a GPU.
     """
     nodes: tuple[DeviceNode, ...] = need(snapshot.nodes)
-    if reading.reached(snapshot):
+    made = reading.contexts(snapshot)
+    if reading.reached(snapshot) and (not made or 0 in made.values()):
         return []
     common = [node for node in nodes if not re.fullmatch(r"/dev/nvidia(\d+|-modeset|-nvswitch.*)", node.path)]
     gpus = [node for node in nodes if re.fullmatch(r"/dev/nvidia\d+", node.path)]
@@ -167,9 +168,12 @@ def device_refused_by_cgroup(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
+NOT_A_DEVICE = "not a device"
+
+
 @rule(Layer.DEVICES, follows=BELOW)
 def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
-    """The device nodes exist, but no driver stands behind them (ENXIO, ENODEV).
+    """The device nodes exist, but no driver stands behind them (ENXIO, ENODEV), or they are no devices.
 
     The node was made by hand or is left over; the module that registers its number is not loaded, or drives no GPU. The
     number of nvidia-uvm is chosen anew when the module is loaded: a node that was made before leads nowhere.
@@ -178,8 +182,16 @@ def device_without_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: load the driver on the host (`sudo modprobe nvidia`), or make the nodes and the container anew.
     Reference: open(2), ENXIO
     """
+    if fake := _failing(snapshot, NOT_A_DEVICE):
+        yield Complaint(
+            Severity.ERROR,
+            f"{fake[0].path} is no device, but a file or a folder of that name",
+            "It was mounted from a place where the node did not exist: docker run -v makes an empty folder then.",
+            _shown(fake),
+            f"Remove it, make the nodes on the host (sudo nvidia-modprobe -c 0 -u), and give it with --device {fake[0].path} or --gpus all",
+        )
     dead = _failing(snapshot, "ENXIO", "ENODEV")
-    if not dead:
+    if not dead or reading.reached(snapshot):
         return
     loaded = reading.module_loaded(snapshot)
     yield Complaint(

@@ -10,6 +10,7 @@ from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.kb import kernel_log
 from gpucheck.rules import reading
 from gpucheck.rules.rule import CannotTell, Layer, need, rule
+from gpucheck.versions import DriverVersion
 
 UNKNOWN_ADDRESS = "on the bus"
 
@@ -106,8 +107,13 @@ def gpu_not_supported_by_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     if not legacy and not unknown and not gpus:
         need(snapshot.pci)
         return
-    module = need(snapshot.kernel.driver).version
-    evidence = [Evidence(f"driver {module} is loaded", "/proc/driver/nvidia/version")]
+    # A module that finds no GPU of its own ends at once: then only its last words in the log are left.
+    said = re.search(r"The ([\d.]+) NVIDIA driver will ignore", text)
+    named = unknown[2] if unknown else said[1] if said else ""
+    loaded = isinstance(snapshot.kernel.driver, Seen)
+    known = DriverVersion.parse(named) if named and not loaded else None
+    module = known or need(snapshot.kernel.driver).version
+    evidence = [Evidence(f"driver {module} is loaded", "/proc/driver/nvidia/version")] if loaded else []
     rows = [(gpu, row) for gpu in gpus if (row := kernel_log.generation(gpu.device))]
     old = [(gpu, row) for gpu, row in rows if row.last_branch is not None and module.branch > row.last_branch]
     new = [(gpu, row) for gpu, row in rows if row.first_branch is not None and module.branch < row.first_branch]

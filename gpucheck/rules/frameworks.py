@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Snapshot, Unseen, Why
+from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.kb.capabilities import capabilities, code_runs
 from gpucheck.kb.frameworks import builds
@@ -21,8 +21,13 @@ INSTALL_GPU = {
     "jax": "pip install 'jax[cuda13]' (driver 580 or newer) or 'jax[cuda12]'",
     "xgboost-cpu": "pip uninstall xgboost-cpu && pip install xgboost",
     "xgboost": "pip install --force-reinstall xgboost",
+    "lightgbm": "pip install --no-binary lightgbm lightgbm --config-settings=cmake.define.USE_CUDA=ON (needs the CUDA toolkit), into this interpreter",
+    "paddlepaddle": "pip uninstall paddlepaddle && pip install paddlepaddle-gpu -i https://www.paddlepaddle.org.cn/packages/stable/cu126/",
+    "llama-cpp-python": "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir llama-cpp-python (needs the CUDA toolkit)",
     "onnxruntime": "pip uninstall onnxruntime && pip install onnxruntime-gpu",
 }
+#: PyPI's wheels for aarch64 are CPU builds or for servers; a Jetson needs those that are made for its JetPack.
+INSTALL_JETSON = "Install the {} wheel for this JetPack from https://pypi.jetson-ai-lab.io"
 
 
 @rule(Layer.FRAMEWORK, follows=("gpu-build-in-other-environment", "packages-share-files"))
@@ -61,7 +66,9 @@ def framework_is_cpu_build(snapshot: Snapshot) -> Iterator[Complaint]:
                 if declared
                 else Evidence(f"GPU here: {here}", "hardware"),
             ),
-            INSTALL_GPU.get(framework.name, f"Install a GPU build of {framework.name}"),
+            INSTALL_JETSON.format(framework.name)
+            if isinstance(snapshot.host.tegra, Seen)
+            else INSTALL_GPU.get(framework.name, f"Install a GPU build of {framework.name}"),
         )
 
 
@@ -155,15 +162,17 @@ def gpu_not_covered_by_build(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: a build made with a CUDA version that knows the GPU.
     Reference: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/compute-capabilities.html
     """
-    builds = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
-    if not builds:
-        if any(framework.gpu for framework in snapshot.frameworks):
+    dropped = tuple(_dropped(snapshot))
+    yield from dropped
+    known = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
+    if not known:
+        if any(framework.gpu for framework in snapshot.frameworks) and not dropped:
             raise CannotTell("the files of the framework do not tell its architectures")
         return
     gpus = reading.capable(snapshot)
     if not gpus:
         raise CannotTell("no GPU's compute capability is known")
-    for framework in builds:
+    for framework in known:
         uncovered = [(gpu, capability) for gpu, capability in gpus if not _running(framework, capability)]
         if not uncovered:
             continue
@@ -188,6 +197,28 @@ def gpu_not_covered_by_build(snapshot: Snapshot) -> Iterator[Complaint]:
         )
 
 
+def _dropped(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Builds of which only the CUDA major is known: a toolkit that dropped a GPU makes neither machine code nor PTX for it."""
+    for framework in snapshot.frameworks:
+        if not framework.gpu or framework.architectures or not framework.cuda_major:
+            continue
+        for gpu, capability in reading.capable(snapshot):
+            row = capabilities().get(capability)
+            if row and row.last_toolkit and row.last_toolkit.major < framework.cuda_major:
+                yield Complaint(
+                    Severity.ERROR,
+                    f"{framework.name} {framework.version} has no code for {gpu.name} (compute capability {capability})",
+                    f"It is built with CUDA {framework.cuda_major}, and CUDA {row.last_toolkit} is the last that compiles for this GPU.",
+                    (
+                        Evidence(f"built with CUDA {framework.cuda_major}", framework.evidence),
+                        Evidence(f"GPU {gpu.index}: {capability}", "driver"),
+                        Evidence(f"CUDA {row.last_toolkit} is the last for {capability}", row.reference),
+                    ),
+                    f"Install a build of {framework.name} for CUDA {row.last_toolkit.major}",
+                )
+                break
+
+
 def _running(framework: Framework, capability: ComputeCapability) -> list[str]:
     """The targets of a build that can run on a GPU."""
     return [
@@ -198,13 +229,21 @@ def _running(framework: Framework, capability: ComputeCapability) -> list[str]:
 def _covering(framework: Framework, capability: ComputeCapability) -> str:
     """Which build to install: by what toolkits and the known builds cover."""
     row = capabilities().get(capability)
-    known = [build for build in builds("torch") if capability in build.sm] if framework.name == "torch" else []
-    if known and not framework.version.startswith(known[-1].version):
-        return (
-            f"pip install torch=={known[-1].version} --index-url https://download.pytorch.org/whl/{known[-1].variant}"
-        )
+    known = [
+        build
+        for build in (builds("torch") if framework.name == "torch" else ())
+        if any(code_runs(f"sm_{sm.major}{sm.minor}", capability).holds for sm in build.sm)
+    ]
+    if row and not row.last_toolkit:
+        # The oldest CUDA that knows the GPU asks the least of the driver.
+        known = [build for build in known if build.cuda_version == row.first_toolkit] or known
     if known:
-        return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{known[-1].variant}"
+        same = (
+            "--force-reinstall torch"
+            if framework.version.startswith(known[-1].version)
+            else f"torch=={known[-1].version}"
+        )
+        return f"pip install {same} --index-url https://download.pytorch.org/whl/{known[-1].variant}"
     span = f" (CUDA {row.first_toolkit} to {row.last_toolkit or 'the newest'} can make it)" if row else ""
     return f"Install a build of {framework.name} with sm_{capability.major}{capability.minor}{span}"
 

@@ -8,12 +8,14 @@ from gpucheck.facts import Call, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.reading import contexts
-from gpucheck.rules.rule import Layer, need, rule
+from gpucheck.rules.rule import Layer, need, rule, seen
 
 #: CUDA_ERROR_OUT_OF_MEMORY and CUDA_ERROR_DEVICE_UNAVAILABLE in cuda.h.
 OUT_OF_MEMORY, UNAVAILABLE = 2, 46
 #: nvmlGpuVirtualizationMode_t in nvml.h: a part of a GPU, in a guest.
 VGPU = 2
+#: nvmlBrandType_t in nvml.h: NVIDIA virtual applications, PC, compute server, workstation, cloud gaming.
+VGPU_BRANDS = (10, 11, 12, 13, 14)
 
 
 #: nvmlComputeMode_t in nvml.h.
@@ -94,6 +96,62 @@ def mig_without_instances(snapshot: Snapshot) -> Iterator[Complaint]:
 
 
 @rule(Layer.HARDWARE)
+def mig_change_pending(snapshot: Snapshot) -> Iterator[Complaint]:
+    """MIG was switched on or off, and the GPU was not reset since.
+
+    On some GPUs the mode changes only with a reset of the GPU. Until then the old mode holds, and instances can neither be
+    created nor does CUDA see the whole GPU again.
+
+    Confirm: `nvidia-smi -q | grep -A2 'MIG Mode'` shows different Current and Pending.
+    Remedy: stop what uses the GPU and `sudo nvidia-smi --gpu-reset`, or reboot.
+    Reference: https://docs.nvidia.com/datacenter/tesla/mig-user-guide/index.html
+    """
+    for gpu in need(snapshot.nvml).gpus:
+        if gpu.mig is None or gpu.mig_pending is None or gpu.mig == gpu.mig_pending:
+            continue
+        yield Complaint(
+            Severity.WARNING,
+            f"MIG will be {'on' if gpu.mig_pending else 'off'} on GPU {gpu.index} ({gpu.name}) only after a reset",
+            "The mode was changed, and the GPU was not reset since.",
+            (
+                Evidence(
+                    f"GPU {gpu.index}: MIG is {'on' if gpu.mig else 'off'}, pending {'on' if gpu.mig_pending else 'off'}",
+                    "NVML",
+                ),
+            ),
+            f"Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset -i {gpu.index} (or reboot)",
+        )
+
+
+@rule(Layer.HARDWARE)
+def address_space_limited(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA says that memory is full, and it is the address space that is limited.
+
+    CUDA reserves address space of the size of the machine's and its GPUs' memory, far more than it uses. A limit by `ulimit
+    -v`, as batch systems set for a job's memory, makes cuInit or the first context fail with 2 (out of memory) on an idle GPU.
+
+    Confirm: `ulimit -v` prints a number, and `nvidia-smi` shows free memory.
+    Remedy: `ulimit -v unlimited`, or ask the batch system for no limit of virtual memory.
+    Reference: https://github.com/NVIDIA/cuda-python/pull/2458, getrlimit(2) RLIMIT_AS
+    """
+    codes = [reading.cuda_code(snapshot, name) for name in ("cuInit", "cuDevicePrimaryCtxRetain")]
+    if OUT_OF_MEMORY not in codes:
+        need(snapshot.cuda)
+        return
+    limit = seen(snapshot.address_space, None)
+    if limit is None:
+        return
+    yield Complaint(
+        Severity.ERROR,
+        "CUDA runs out of address space, not of memory",
+        "It reserves addresses for all memory of the machine and its GPUs, which a limit forbids here.",
+        (Evidence(f"address space is limited to {limit >> 20} MiB", "/proc/self/limits"), *reading.calls(snapshot)),
+        "ulimit -v unlimited (batch systems: ask for no limit of virtual memory)",
+        decisive=True,
+    )
+
+
+@rule(Layer.HARDWARE, follows=("address-space-limited",))
 def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
     """The GPU is reached, but has no memory left for another process: creating a context fails with 2.
 
@@ -120,7 +178,16 @@ def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.HARDWARE, follows=("gpu-needs-reset", "gpu-reported-fault", "compute-mode-exclusive", "vgpu-unlicensed"))
+@rule(
+    Layer.HARDWARE,
+    follows=(
+        "gpu-needs-reset",
+        "gpu-reported-fault",
+        "compute-mode-exclusive",
+        "vgpu-unlicensed",
+        "device-refused-by-cgroup",
+    ),
+)
 def gpu_gives_no_context(snapshot: Snapshot) -> Iterator[Complaint]:
     """A GPU is listed, and no process can create a context on it, though its compute mode allows it.
 
@@ -165,8 +232,12 @@ def vgpu_unlicensed(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: put the client configuration token into /etc/nvidia/ClientConfigToken and restart nvidia-gridd.
     Reference: https://docs.nvidia.com/vgpu/latest/grid-licensing-user-guide/index.html
     """
+    made = contexts(snapshot)
     for gpu in need(snapshot.nvml).gpus:
-        if gpu.virtualization != VGPU or gpu.licensed is not False:
+        virtual = gpu.virtualization == VGPU or gpu.brand in VGPU_BRANDS
+        # Where the guest's NVML does not tell of licences, a refused context does.
+        refused = made.get(gpu.uuid) == UNAVAILABLE and gpu.compute_mode in (None, 0)
+        if not virtual or not (gpu.licensed is False or (gpu.licensed is None and refused)):
             continue
         daemon = reading.service(snapshot, "nvidia-gridd")
         works = 0 in contexts(snapshot).values()
@@ -176,7 +247,13 @@ def vgpu_unlicensed(snapshot: Snapshot) -> Iterator[Complaint]:
             "nvidia-gridd, which fetches it, is not running."
             if daemon and not daemon.running and not reading.in_container(snapshot)
             else "Without one it is throttled after 20 minutes, and new CUDA work fails.",
-            (Evidence(f"GPU {gpu.index}: a vGPU, unlicensed", "NVML"), *reading.calls(snapshot)),
+            (
+                Evidence(
+                    f"GPU {gpu.index}: a vGPU, " + ("unlicensed" if gpu.licensed is False else f"brand {gpu.brand}"),
+                    "NVML",
+                ),
+                *([Evidence("cuDevicePrimaryCtxRetain = 46", "a call in a child process")] if refused else []),
+            ),
             "On the guest: copy the client configuration token to /etc/nvidia/ClientConfigToken, then: sudo systemctl restart nvidia-gridd",
             decisive=not works and bool(contexts(snapshot)),
         )
@@ -198,7 +275,21 @@ def mig_instances_uncounted(snapshot: Snapshot) -> Iterator[Complaint]:
     torch = next((framework for framework in snapshot.frameworks if framework.name == "torch" and framework.gpu), None)
     if torch is None or not cuda.gpus or snapshot.variable("CUDA_VISIBLE_DEVICES") is not None:
         return
-    if not any(gpu.mig for gpu in nvml.gpus) or len(cuda.gpus) >= len(nvml.gpus):
+    if not any(gpu.mig for gpu in nvml.gpus):
+        return
+    instances = sum(gpu.instances or 0 for gpu in nvml.gpus)
+    if len(cuda.gpus) >= len(nvml.gpus):
+        if instances > len(cuda.gpus):
+            yield Complaint(
+                Severity.WARNING,
+                f"This process gets {len(cuda.gpus)} of {instances} MIG instances, and does not say which",
+                "CUDA shows a process one instance; programs that count GPUs through NVML see more and fail.",
+                (
+                    Evidence(f"{instances} MIG instances", "NVML"),
+                    Evidence(f"cuDeviceGetCount gives {len(cuda.gpus)}", "a call in a child process"),
+                ),
+                "export CUDA_VISIBLE_DEVICES=MIG-<uuid> (one line of nvidia-smi -L) before the process starts",
+            )
         return
     yield Complaint(
         Severity.ERROR,

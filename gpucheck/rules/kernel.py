@@ -40,7 +40,8 @@ def driver_version_mismatch(snapshot: Snapshot) -> Iterator[Complaint]:
         # Of a cuda-compat library, 803 says something else: see cuda-compat-refused.
         reading.cuda_code(snapshot) == 803 and not any(copy.kind == "compat" for copy in taken if copy)
     )
-    if not others and not refused:
+    # 804 is the word of a cuda-compat library, wherever it lies.
+    if (not others and not refused) or reading.cuda_code(snapshot) == 804:
         return
     broken = reading.nvml_code(snapshot) == 18 or not reading.reached(snapshot)
     cause, remedy, shown = _history(snapshot, module.version, others)
@@ -63,6 +64,23 @@ def driver_version_mismatch(snapshot: Snapshot) -> Iterator[Complaint]:
 
 def _history(snapshot: Snapshot, module: DriverVersion, others: list[Library]) -> tuple[str, str, tuple[Evidence, ...]]:
     """How it came to a mismatch, what to do, and the evidence for it."""
+    mounts = snapshot.driver_mounts.value if isinstance(snapshot.driver_mounts, Seen) else ()
+    if reading.in_container(snapshot) and any(library.real.startswith(mounts) for library in others):
+        return (
+            "They are mounted from the host: there the driver's packages were changed and the old module is still loaded, or the "
+            "driver was changed after this container was started.",
+            "On the host: reboot, or stop everything that uses the GPU and: sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && "
+            "sudo modprobe nvidia; then create the container again",
+            tuple(
+                Evidence("mounted from the host", library.real) for library in others if library.real.startswith(mounts)
+            ),
+        )
+    if isinstance(snapshot.container, Seen) and snapshot.container.value.kind == "lxc":
+        return (
+            "A system container has driver libraries of its own, which must be of exactly the host's version.",
+            f"In the container install driver {module} without its kernel module (.run: --no-kernel-module; LXD, Incus: nvidia.runtime=true)",
+            (),
+        )
     if reading.in_container(snapshot):
         return (
             "This container carries driver libraries of its own; they must come from the host.",

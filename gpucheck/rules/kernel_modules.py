@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gpucheck.facts import Dkms, ModuleFile, Seen, Snapshot
@@ -68,7 +69,14 @@ def kernel_module_not_built(snapshot: Snapshot) -> Iterator[Complaint]:
         snapshot, distributions.HEADERS, "install the headers of this kernel", kernel=running
     )
     branches = [version.branch for text in (dkms.versions if dkms else ()) if (version := DriverVersion.parse(text))]
-    if dkms and dkms.headers and dkms.error:
+    prebuilt = [
+        match[1]
+        for package in reading.packages(snapshot, "linux-modules-nvidia-")
+        if (match := re.match(r"linux-modules-nvidia-(\d+(?:-server)?(?:-open)?)-", package.name))
+    ]
+    if prebuilt and not dkms:
+        remedy = f"sudo apt install linux-modules-nvidia-{prebuilt[-1]}-{running} && sudo modprobe nvidia, or boot the kernel {others[-1]}"
+    elif dkms and dkms.headers and dkms.error:
         remedy = (
             f"Install a driver newer than branch {max(branches)} ({distributions.command(snapshot, distributions.DRIVER, 'by your distribution')}), "
             "or boot the kernel that it was built for; where the GPU needs the old branch, use a long-term kernel"
@@ -171,7 +179,16 @@ def kernel_module_banned(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.KERNEL, follows=(*ABSENT_GPU, "kernel-module-not-built", "kernel-module-unsigned", "kernel-module-banned"))
+@rule(
+    Layer.KERNEL,
+    follows=(
+        *ABSENT_GPU,
+        "gpu-not-supported-by-driver",
+        "kernel-module-not-built",
+        "kernel-module-unsigned",
+        "kernel-module-banned",
+    ),
+)
 def kernel_driver_not_loaded(snapshot: Snapshot) -> Iterator[Complaint]:
     """A GPU is on the bus, but the nvidia kernel module is not loaded.
 

@@ -47,14 +47,17 @@ def gpus_not_allotted(snapshot: Snapshot) -> Iterator[Complaint]:
     other_way = snapshot.variable("NVIDIA_CTK_LIBCUDA_DIR") or any(
         copy.path.startswith("/usr/local/nvidia/") for copy in snapshot.libcuda_copies
     )
-    if cluster is None or not cluster.in_pod or asked != "all" or not gpus or other_way:
+    indexes = re.fullmatch(r"\d+(,\d+)+", asked) is not None
+    if cluster is None or not cluster.in_pod or not (asked == "all" or indexes) or not gpus or other_way:
         return
     yield Complaint(
         Severity.WARNING,
         f"This pod sees {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} that Kubernetes did not allot to it",
-        "NVIDIA_VISIBLE_DEVICES=all comes from the image or the manifest; a device plugin that allots GPUs by it writes UUIDs there.",
-        (Evidence("NVIDIA_VISIBLE_DEVICES=all", "environment"), Evidence(f"{len(gpus)} GPUs", "NVML")),
-        "Ask for nvidia.com/gpu: 1 under the container's limits and set no NVIDIA_VISIBLE_DEVICES in the manifest; a pod that "
+        f"NVIDIA_VISIBLE_DEVICES={asked} comes from the image or the manifest; a device plugin that allots GPUs by it writes UUIDs there.",
+        (Evidence(f"NVIDIA_VISIBLE_DEVICES={asked}", "environment"), Evidence(f"{len(gpus)} GPUs", "NVML")),
+        "Remove NVIDIA_VISIBLE_DEVICES from the manifest, or a device plugin with DEVICE_LIST_STRATEGY=volume-mounts or CDI, which do not read it"
+        if indexes
+        else "Ask for nvidia.com/gpu: 1 under the container's limits and set no NVIDIA_VISIBLE_DEVICES in the manifest; a pod that "
         "needs none: NVIDIA_VISIBLE_DEVICES=void",
     )
 
@@ -81,9 +84,14 @@ def runtime_handler_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     node = _node(snapshot)
     found = seen(snapshot.runtime, None)
+    if found and any("rancher" in path or "microk8s" in path for path in found.settings):
+        # Such settings are there for Kubernetes alone.
+        node = node or Kubernetes(False, "", "", True)
     # With CDI specifications a device plugin needs no runtime of that name.
     if (
         node is None
+        or reading.in_container(snapshot)
+        or not reading.gpu_here(snapshot)
         or found is None
         or not found.settings
         or "nvidia" in found.handlers
@@ -94,7 +102,7 @@ def runtime_handler_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     k3s = any("rancher" in path for path in found.settings)
     yield Complaint(
         Severity.WARNING,
-        "The node's container engine has no runtime named nvidia",
+        "The node's container engine has no runtime (handler) named nvidia",
         "Pods with runtimeClassName: nvidia do not start here, and the device plugin finds no driver.",
         tuple(Evidence(f"runtimes: {', '.join(found.handlers) or 'none named'}", path) for path in found.settings[:2]),
         "sudo systemctl restart k3s (it looks for nvidia-container-runtime when it starts), then: grep nvidia "

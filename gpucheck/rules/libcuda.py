@@ -53,7 +53,10 @@ def _usable(snapshot: Snapshot) -> list[Library]:
     return [copy for copy in _real(snapshot) if copy.path not in foreign]
 
 
-@rule(Layer.USER_DRIVER, follows=(*BELOW, "compute-capability-not-granted", "wsl-without-gpu", "wsl-libcuda-missing"))
+@rule(
+    Layer.USER_DRIVER,
+    follows=(*BELOW, "compute-capability-not-granted", "wsl-without-gpu", "wsl-libcuda-missing", "device-node-missing"),
+)
 def libcuda_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """libcuda.so.1 is nowhere: no user-space driver is installed or mounted here.
 
@@ -97,6 +100,8 @@ def libcuda_missing(snapshot: Snapshot) -> Iterator[Complaint]:
         ),
         "docker run --runtime nvidia ... (on a Jetson; with the NVIDIA container toolkit on the host)"
         if tegra and inside
+        else "singularity exec --nv ... (apptainer exec --nv ...)"
+        if isinstance(snapshot.container, Seen) and snapshot.container.value.kind == "singularity"
         else "docker run --gpus all ... (with the NVIDIA container toolkit on the host; podman: --device nvidia.com/gpu=all)"
         if inside
         else distributions.command(
@@ -129,7 +134,9 @@ def libcuda_off_loader_path(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     # What the linker came by and cannot load is another fault: libcuda-unloadable, libcuda-for-other-processor.
     passed_over = {path for path, _ in snapshot.libcuda.skipped}
-    copies = [copy for copy in _usable(snapshot) if copy.path.endswith(".so.1") and copy.path not in passed_over]
+    copies = [
+        copy for copy in _usable(snapshot) if copy.path.endswith(".so.1") and copy.size and copy.path not in passed_over
+    ]
     if not copies:
         comes_from_host(snapshot)
         return

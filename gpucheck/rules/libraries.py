@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gpucheck.facts import Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Absent, Loaded, Loads, Misfit
+from gpucheck.installed import Absent, Loaded, Loads, Misfit, Need
 from gpucheck.kb.packages import Wheel, wheels_with
 from gpucheck.markers import release
 from gpucheck.rules import reading
@@ -25,6 +25,11 @@ def followed(snapshot: Snapshot) -> tuple[Loads, ...]:
     return seen(snapshot.loads, ()) or ()
 
 
+def titled(loads: Loads) -> str:
+    """``torch 2.9.1``; what is no framework has no version."""
+    return f"{loads.name} {loads.version}".rstrip()
+
+
 def refuse_unread(loads: tuple[Loads, ...]) -> None:
     """End as UNKNOWN where a file could not be looked into."""
     for each in loads:
@@ -35,6 +40,8 @@ def refuse_unread(loads: tuple[Loads, ...]) -> None:
 def take_away(how: str, path: str) -> str:
     """How to make the dynamic linker pass over a copy."""
     folder = path.rpartition("/")[0]
+    if how in ("ld.so.cache", "ld.so.conf") and folder.startswith(("/lib", "/usr/lib")):
+        return f"Remove or update the package that has {path} (dpkg -S {path}, or rpm -qf)"
     return {
         "LD_LIBRARY_PATH": f"Take {folder} out of LD_LIBRARY_PATH (or: unset LD_LIBRARY_PATH)",
         "LD_PRELOAD": "unset LD_PRELOAD",
@@ -88,7 +95,7 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
     return Complaint(
         # onnxruntime.preload_dlls() and `import torch` are the documented ways; whether a program calls them is not seen.
         Severity.WARNING if preloadable and severity is Severity.ERROR else severity,
-        f"{loads.name} {loads.version} does not find {names}{more}",
+        f"{titled(loads)} does not find {names}{more}",
         cause,
         (*_lost(loads.missing), *_others(loads.missing, snapshot)),
         _bring(snapshot, loads, preloadable),
@@ -134,7 +141,7 @@ def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
         "cupy-cuda13x": f"'cupy-cuda13x[ctk]=={loads.version}'",
     }
     copies = [path for each in loads.missing for path in each.copies]
-    if loads.name in extras and not copies:
+    if loads.name in extras and not all(each.copies for each in loads.missing):
         return installs(snapshot, loads.location, extras[loads.name])
     if loads.missing[0].why:
         return f"Reinstall what owns it: {loads.missing[0].why.partition(':')[0]}"
@@ -196,7 +203,7 @@ def _misfit(snapshot: Snapshot, loads: Loads, misfit: Misfit) -> Complaint:
         )
     return Complaint(
         Severity.ERROR,
-        f"{loads.name} {loads.version} gets a {misfit.soname} that lacks what {requester} needs",
+        f"{titled(loads)} gets a {misfit.soname} that lacks what {requester} needs",
         f"It is of another release: {what} is not in it. Importing {loads.name}, or its first use of this library, fails.",
         (
             Evidence(misfit.message, "what the dynamic linker will say"),
@@ -223,19 +230,22 @@ def c_library_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     loads = followed(snapshot)
     for each in loads:
-        misfit = next((one for one in each.misfits if re.match(f"({C_LIBRARIES})_", one.version)), None)
+        lacking = [one for one in each.misfits if re.match(f"({C_LIBRARIES})_", one.version)]
+        # Where glibc itself is too old, an old libstdc++ is no wonder.
+        misfit = next((one for one in lacking if one.soname.startswith("libc.so")), lacking[0] if lacking else None)
         if misfit:
-            remedy = take_away(misfit.how, misfit.path) if "libc.so" not in misfit.soname else ""
+            chosen = misfit.how in ("LD_LIBRARY_PATH", "LD_PRELOAD", "ld.so.preload")
+            remedy = take_away(misfit.how, misfit.path) if chosen and "libc.so" not in misfit.soname else ""
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} needs {misfit.version}, which {misfit.soname} here does not have",
+                f"{titled(each)} needs {misfit.version}, which {misfit.soname} here does not have",
                 f"{misfit.requester.rsplit('/', 1)[-1]} was built on a newer system than this one.",
                 (
                     Evidence(misfit.message, "what the dynamic linker will say"),
                     Evidence(f"{misfit.soname}, found by {misfit.how or 'the dynamic linker'}", misfit.path),
                 ),
                 remedy
-                or f"Use a base image or distribution whose {misfit.soname} has {misfit.version}, or an older {each.name}",
+                or f"Use a newer base image or distribution (its {_family(misfit)} must have {misfit.version}), or an older {each.name}",
                 decisive=reading.import_names(snapshot, misfit.version),
             )
     if isinstance(snapshot.packages, Seen) and isinstance(snapshot.host.libc, Seen):
@@ -256,12 +266,20 @@ def c_library_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
         need(snapshot.packages if isinstance(snapshot.packages, Unseen) else snapshot.host.libc)
 
 
+def _family(misfit: Misfit) -> str:
+    return "glibc" if misfit.version.startswith("GLIBC_") else "libstdc++"
+
+
 def _only_manylinux(tags: tuple[str, ...]) -> bool:
     return all("manylinux" in tag for tag in tags)
 
 
 #: Libraries that come in parts which must be of one release, by the starts of their names.
-FAMILIES = {"cuDNN": ("libcudnn",), "cuBLAS": ("libcublas.", "libcublasLt.")}
+FAMILIES = {
+    "cuDNN": ("libcudnn",),
+    "cuBLAS": ("libcublas.", "libcublasLt."),
+    "NVRTC": ("libnvrtc.", "libnvrtc-builtins."),
+}
 
 
 @rule(Layer.LIBRARIES, follows=("packages-share-files", "libraries-do-not-fit"))
@@ -289,7 +307,7 @@ def library_parts_mixed(snapshot: Snapshot) -> Iterator[Complaint]:
             found = True
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} gets the parts of {family} from two installations",
+                f"{titled(each)} gets the parts of {family} from two installations",
                 f"They are of different releases ({foreign.version} and {other.version}), and are made to work with their own only.",
                 (place(foreign), place(other)),
                 take_away(foreign.how, foreign.path) or f"Remove one of them: {foreign.path} or {other.path}",
@@ -326,16 +344,22 @@ def library_older_than_required(snapshot: Snapshot) -> Iterator[Complaint]:
                 (
                     one
                     for one in needs
-                    if one.location == each.location and one.name in owners and older(part.version, one.specifier)
+                    if one.location == each.location
+                    and one.name in owners
+                    and _is_of(one, each)
+                    and older(part.version, one.specifier)
                 ),
                 None,
             )
+            if wanted is None and each.name == "jax":
+                # Its plugin is built with what its wheels were then, and refuses what is older.
+                wanted = _own(snapshot, each, part)
             if wanted is None:
                 continue
             found = True
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} gets {part.soname} {part.version}, and requires {wanted.specifier}",
+                f"{titled(each)} gets {part.soname} {part.version}, and requires {wanted.specifier}",
                 f"{part.how} leads to an older copy" + (f", which hides the one of {wanted.name} {wanted.version}." if wanted.version else "."),
                 (
                     place(part),
@@ -347,6 +371,30 @@ def library_older_than_required(snapshot: Snapshot) -> Iterator[Complaint]:
             break
     if not found:
         refuse_unread(loads)
+
+
+def _is_of(need: Need, loads: Loads) -> bool:
+    """Whether a requirement is a framework's own, or of a part of it or of an NVIDIA wheel."""
+    by = need.by.rsplit(" ", 1)[0]
+    return (
+        by == loads.name or by.startswith(("nvidia-", "cuda-toolkit")) or (loads.name == "jax" and by.startswith("jax"))
+    )
+
+
+def _own(snapshot: Snapshot, loads: Loads, part: Loaded) -> Need | None:
+    """The wheel beside a framework that has a newer copy of a library, as if it were required."""
+    own = next(
+        (
+            each
+            for each in snapshot.libraries
+            if each.soname == part.soname and each.path.startswith(f"{loads.location}/") and each.version and each.owner
+        ),
+        None,
+    )
+    if own is None or release(part.version)[:2] >= release(own.version)[:2]:
+        return None
+    name = own.owner.partition(" ")[0]
+    return Need(titled(loads), loads.location, name, f">={own.version}", "", own.version)
 
 
 @rule(Layer.LIBRARIES)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from gpucheck.facts import Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.rules.rule import Layer, need, rule
+from gpucheck.installed import Loads
+from gpucheck.markers import release
+from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
 
 
 @rule(Layer.LIBRARIES)
@@ -41,3 +43,59 @@ def loading_differs_from_prediction(snapshot: Snapshot) -> Iterator[Complaint]:
         ),
         "Nothing needs to be repaired here. Report it to gpucheck with: gpucheck trace --format json --output trace.json -- COMMAND",
     )
+
+
+@rule(Layer.LIBRARIES, follows=("libraries-do-not-fit", "library-parts-mixed", "library-older-than-required"))
+def import_order_decides(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Two frameworks bring different copies of one CUDA library, and the one that is imported first decides which is used.
+
+    The dynamic linker keeps one file for each name (SONAME). When tensorflow or cupy takes libcublas or libnccl from the system and
+    torch or jax has a newer one in its wheels, importing the first one first gives the second one the older copy: "undefined
+    symbol: ncclCommRegister", "Outdated cuBLAS installation", a crash - and all is well in the other order.
+
+    Confirm: import them in both orders; `gpucheck trace -- python -c "import cupy, torch"`.
+    Remedy: import the one with the newer copy first, or take the older copy off the search path.
+    Reference: https://github.com/rapidsai/cugraph/issues/4465
+    """
+    loads = seen(snapshot.loads, ()) or ()
+    for each in loads:
+        others = [one for one in loads if one.location == each.location and one.name != each.name and one.location]
+        for part in each.libraries:
+            if (
+                part.how not in ("LD_LIBRARY_PATH", "ld.so.cache", "ld.so.conf", "default")
+                or not part.version
+                or not others
+            ):
+                continue
+            wheel = next(
+                (
+                    library
+                    for library in snapshot.libraries
+                    if library.soname == part.soname
+                    and library.path.startswith(f"{each.location}/")
+                    and library.version
+                ),
+                None,
+            )
+            if wheel is None or release(part.version)[:3] >= release(wheel.version)[:3]:
+                continue
+            yield Complaint(
+                Severity.WARNING,
+                f"{each.name} takes {part.soname} {part.version} from the system, {others[0].name} has {wheel.version}: "
+                "which is used depends on what is imported first",
+                "A process keeps one file for each name; the older one may lack what the other framework needs.",
+                (
+                    Evidence(f"{each.name} gets {part.soname} {part.version} by {part.how}", part.path),
+                    Evidence(f"{wheel.owner or wheel.soname} for {others[0].name}", wheel.path),
+                ),
+                f"import {_module(others[0])} before {_module(each)}, or remove the older copy: {part.path}",
+            )
+            return
+    for each in loads:
+        if each.unread:
+            raise CannotTell(f"what {each.name} loads could not be followed: {each.unread[0]}", each.unread)
+
+
+def _module(loads: Loads) -> str:
+    """``cupy`` of cupy-cuda12x."""
+    return loads.name.partition("-")[0]

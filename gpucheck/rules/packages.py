@@ -132,10 +132,12 @@ def packages_share_files(snapshot: Snapshot) -> Iterator[Complaint]:
         winner = overlap.winner.rsplit(" ", 1)[0]
         # Two builds of a library that has nothing to do with the driver (opencv) are a nuisance, not a fault of the GPU.
         ours = bool(gpu) and not names[0].startswith("opencv")
+        needed = _of_major(snapshot, overlap.location, names)
+        both = all(re.search(r"-cu(da)?\d+x?$", name) for name in names)
         harmless = ours and winner == gpu and not re.search(r"-cu(da)?\d+x?$", gpu)
-        wanted = gpu if not re.search(r"-cu(da)?\d+x?$", gpu) else _of_major(snapshot, overlap.location, names) or gpu
+        wanted = gpu if not re.search(r"-cu(da)?\d+x?$", gpu) else needed or gpu
         yield Complaint(
-            Severity.ERROR if ours and not harmless and winner != wanted else Severity.WARNING,
+            Severity.ERROR if ours and not harmless and (winner != needed if both else winner != wanted) else Severity.WARNING,
             f"{overlap.owners[0]} and {overlap.owners[1]} own the same files"
             + (f"; those of {winner} are on disk" if winner else ""),
             "They are builds of one library: the one that was installed last overwrote the other.",
@@ -360,7 +362,11 @@ def known_bad_pair(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     packages = known(snapshot)
     locations = dict.fromkeys(wheel.location for wheel in packages.wheels) if packages else {}
-    capabilities = [gpu.capability for gpu in reading.answering_gpus(snapshot) if gpu.capability]
+    driver = reading.driver_version(snapshot)
+    beside = {
+        "compute capability": [str(capability) for _, capability in reading.capable(snapshot)],
+        "driver": [str(driver[0])] if driver else [],
+    }
     for location in locations:
         here = {
             wheel.name: wheel.version for wheel in (packages.wheels if packages else ()) if wheel.location == location
@@ -369,11 +375,7 @@ def known_bad_pair(snapshot: Snapshot) -> Iterator[Complaint]:
             version = here.get(row.library, "")
             if not version or satisfies(version, row.versions) is not True:
                 continue
-            others = (
-                [str(capability) for capability in capabilities]
-                if row.other == "compute capability"
-                else [here.get(row.other, "")]
-            )
+            others = beside.get(row.other, [here.get(row.other, "")])
             bad = next((one for one in others if one and satisfies(one, row.others) is True), "")
             if not bad:
                 continue

@@ -165,7 +165,9 @@ def nvml_code(snapshot: Snapshot) -> int | None:
 def spell(call: Call) -> str:
     """``cuInit = 100 (CUDA_ERROR_NO_DEVICE)``."""
     row = (kb.nvml_codes() if call.name.startswith("nvml") else kb.cuda_codes()).get(call.code)
-    return f"{call.name} = {call.code}" + (f" ({row.name})" if row and call.code else "")
+    # The runtime API has names of its own for the same numbers (driver_types.h).
+    name = (row.runtime if call.name.startswith("cuda") else "") or row.name if row else ""
+    return f"{call.name} = {call.code}" + (f" ({name})" if name and call.code else "")
 
 
 def calls(snapshot: Snapshot) -> tuple[Evidence, ...]:

@@ -208,7 +208,9 @@ def driver_older_than_build(snapshot: Snapshot) -> Iterator[Complaint]:
                     else []
                 ),
             ),
-            "Nothing, unless you meet error 222 or 36; then update the driver"
+            f"Use CUDA {cuda}, or install the cuda-compat package of this JetPack: a Jetson's driver comes with it"
+            if isinstance(snapshot.host.tegra, Seen)
+            else "Nothing, unless you meet error 222 or 36; then update the driver"
             + (f" to branch {row.branch} or newer." if row else "."),
         )
 

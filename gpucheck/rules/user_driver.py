@@ -73,7 +73,7 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
     places = (library.path, library.real) if library else ()
     note = next((note for note in snapshot.compat if note.path in places), None)
     own = DriverVersion.parse(library.version) if library else None
-    reasons = []
+    reasons: list[str] = []
     if own is not None and own < module:
         reasons.append(f"it is older ({own}) than the host's driver ({module})")
     if note is not None and module.branch not in note.drivers:
@@ -98,6 +98,7 @@ def cuda_compat_refused(snapshot: Snapshot) -> Iterator[Complaint]:
         ),
         (
             *found(snapshot),
+            *([Evidence(f"libcuda {own}", library.real)] if library and own else []),
             Evidence(
                 f"kernel module {module}",
                 snapshot.kernel.driver.source if isinstance(snapshot.kernel.driver, Seen) else "",

@@ -81,11 +81,20 @@ def _spawn(path: str, command: Sequence[str], env: Mapping[str, str], mask: set[
     try:
         return os.posix_spawn(path, list(command), env, setsigmask=mask, setsigdef=defaults)
     except OSError as error:
-        if error.errno != errno.ENOEXEC:
+        if error.errno != errno.ENOEXEC or _is_elf(path):
             raise
         # A script without a first line that names its interpreter: execvp(3).
         shell = "/bin/sh"
         return os.posix_spawn(shell, [shell, path, *command[1:]], env, setsigmask=mask, setsigdef=defaults)
+
+
+def _is_elf(path: str) -> bool:
+    """A program for another machine; shells too run other files that the kernel does not know, but not these."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return False
 
 
 def _send(pid: int, number: int) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from gpucheck.trace.child import run as run_child
-from gpucheck.trace.program import NotRunnable, Program, find_program
+from gpucheck.trace.program import NotRunnable, Program, find_program, why_not_started
 from gpucheck.trace.watch import BACKENDS, Logs, Plan, plan
 
 
@@ -57,7 +57,7 @@ def run(
         try:
             ended = run_child(*logs.command(program.path, command, os.environ, added), meanwhile=_load)
         except OSError as error:
-            print(f"gpucheck: {command[0]}: {error.strerror}", file=sys.stderr)
+            print(f"gpucheck: {command[0]}: {why_not_started(program, error)}", file=sys.stderr)
             return 126
         seconds = time.monotonic() - started
         if left := logs.find_left():

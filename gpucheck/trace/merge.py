@@ -167,9 +167,10 @@ def _lookups(
     if path is None:
         how = "not found"
     passed = attempts[:-1] if path and attempts and how != "resident" else attempts
+    requester = locate(request.requester) if request.requester else None
     yield Lookup(
         request.soname,
-        locate(request.requester) if request.requester else None,
+        requester,
         path,
         how,
         request.edge,
@@ -180,7 +181,7 @@ def _lookups(
         request.fatal,
         index,
         1,
-        request.edge == "dlopen" and is_optional(request.soname),
+        is_optional(request.soname, requester, request.edge),
     )
 
 
@@ -260,9 +261,8 @@ def _found(
     requester = next((file for file in loaded if name in files.needed(file)), None)
     edge = "needed" if requester else "dlopen"
     how = "unknown" if path else "not found"
-    return Lookup(
-        name, requester, path, how, edge, candidates, None, None, index, 1, edge == "dlopen" and is_optional(name)
-    )
+    optional = is_optional(name, requester, edge)
+    return Lookup(name, requester, path, how, edge, candidates, None, None, index, 1, optional)
 
 
 def _devices(calls: Sequence[SystemCall]) -> tuple[Device, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from fnmatch import translate
+from fnmatch import fnmatchcase, translate
 from functools import cache
 
 from gpucheck import kb
@@ -29,6 +29,13 @@ class TracedDevice(kb.Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extra(kb.Row):
+    """Extension modules, by a pattern of their paths, whose import may fail: their package goes on without them."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Helper(kb.Row):
     """A program that GPU libraries start."""
 
@@ -46,6 +53,12 @@ def libraries() -> tuple[TracedLibrary, ...]:
 def devices() -> tuple[TracedDevice, ...]:
     """The rows of devices."""
     return kb.load("traced", "device", TracedDevice)
+
+
+@cache
+def extras() -> tuple[Extra, ...]:
+    """The rows of modules that may fail."""
+    return kb.load("traced", "extra", Extra, ["pattern"])
 
 
 @cache
@@ -80,7 +93,9 @@ def helper(path: str) -> Helper | None:
     return helpers().get(path.rsplit("/", 1)[-1].removesuffix(".real"))
 
 
-def is_optional(name: str) -> bool:
-    """Whether the absence of a library is normal."""
+def is_optional(name: str, requester: str | None, edge: str) -> bool:
+    """Whether the absence of a library is normal: for one that looks whether it is there, or that may be absent itself."""
+    if requester and any(fnmatchcase(requester, row.pattern) for row in extras()):
+        return True
     file = name.rsplit("/", 1)[-1]
-    return any(row.optional and re.match(translate(row.pattern), file) for row in libraries())
+    return edge == "dlopen" and any(row.optional and re.match(translate(row.pattern), file) for row in libraries())

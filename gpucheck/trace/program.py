@@ -62,10 +62,31 @@ def find_program(name: str, env: Mapping[str, str]) -> Program:
                 interpreted = _find(os.fsdecode(named), env) if named else interpreted
             except NotRunnable:
                 break
+    if interpreted != path and not os.path.lexists(interpreted):
+        # execve(2) says ENOENT for it, which reads as if the script were not there.
+        raise NotRunnable(f"{name}: its interpreter {interpreted} is not there", 126)
     return Program(path, interpreted, _kind(interpreted), _privileges(interpreted))
 
 
+def why_not_started(program: Program, error: OSError) -> str:
+    """What execve(2) means by its error, where the file itself is there: ENOENT is its dynamic linker, ENOEXEC another machine."""
+    from gpucheck.elf.reader import ElfError, read_elf
+    from gpucheck.system import Local
+
+    try:
+        elf = read_elf(Local(), os.path.abspath(program.interpreted))
+    except (ElfError, OSError):
+        return error.strerror or str(error)
+    if error.errno == errno.ENOENT and elf.interpreter:
+        return f"its dynamic linker {elf.interpreter} is not there; it is for {elf.architecture} and that C library"
+    if error.errno == errno.ENOEXEC:
+        return f"it is for {elf.architecture}, this machine is {os.uname().machine}"
+    return error.strerror or str(error)
+
+
 def _find(name: str, env: Mapping[str, str]) -> str:
+    if not name:
+        raise NotRunnable("the command is an empty word", 127)
     if "/" in name:
         return _check(name, name)
     refused = None

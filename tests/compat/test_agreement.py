@@ -55,7 +55,7 @@ def expected(contract: Contract, where: str) -> set[str]:
 
 
 #: What the doctor does not look at: whether the driver drives the GPU (on a live machine the driver lists it, or no GPU is seen).
-ONLY_COMPAT = {"gpu-not-driven", "ptx-newer-than-driver"}
+ONLY_COMPAT = {"gpu-not-supported-by-driver", "ptx-newer-than-driver"}
 
 
 @pytest.mark.parametrize("gpu", GPUS)

@@ -38,6 +38,7 @@ from tests.machines import (
     module_file,
     node,
     nvml_answers,
+    packages,
     pci,
     torch,
     with_host,
@@ -47,7 +48,7 @@ from tests.machines import (
 NO_NODES = Seen(
     (node("/dev/nvidia-uvm", "ENOENT", present=False), node("/dev/nvidiactl", "ENOENT", present=False)), "/dev"
 )
-RUNNING = "6.8.0-40-generic"
+MISSING_CONTROL = node("/dev/nvidiactl", "ENOENT", present=False)
 
 
 def driverless(**kernel: object) -> Snapshot:
@@ -287,6 +288,20 @@ FAULTS: dict[str, tuple[Snapshot, str]] = {
         with_kernel(bare(container=DOCKER, nodes=healthy().nodes, pci=Seen((pci(),), "/sys")), driver=loaded()),
         "libcuda-missing",
     ),
+    "a single node without the common ones": (
+        with_kernel(
+            bare(
+                container=DOCKER, pci=Seen((pci(),), "/sys"),
+                nodes=Seen((node("/dev/nvidia-uvm", "ENOENT", present=False), node("/dev/nvidia0"), MISSING_CONTROL), "/dev"),
+            ),
+            driver=loaded(), modules=Seen(("nvidia",), "/proc/modules"),
+        ),
+        "device-node-missing",
+    ),
+    "ulimit -v": (
+        healthy(cuda=answers(("cuInit", 2)), runtimes=(cudart(code=2),), address_space=Seen(8 << 30, "/proc/self/limits")),
+        "address-space-limited",
+    ),
     "utility only": (
         healthy(
             container=DOCKER,
@@ -325,7 +340,7 @@ FAULTS: dict[str, tuple[Snapshot, str]] = {
             with_kernel(
                 bare(
                     container=DOCKER, pci=Seen((pci(),), "/sys"), nodes=healthy().nodes,
-                    libcuda_copies=(driver_library(),), environment=(("NVIDIA_VISIBLE_DEVICES", "all"),),
+                    libcuda_copies=(driver_library(),), environment=(("NVIDIA_VISIBLE_DEVICES", "all"),), packages=packages(),
                 ),
                 driver=loaded(), modules=Seen(("nvidia", "nvidia_uvm"), "/"),
             ),
@@ -422,7 +437,7 @@ def jetson() -> Snapshot:
                 libcuda_copies=(library,), libcuda=Choice("libcuda.so.1", library.path, "ld.so.cache", ()), nvml_copies=(),
                 cuda=answers(gpus=(orin,), cuda="12.6"), frameworks=(torch("2.7.1+cu126", architectures=("sm_87",)),),
                 nvml=replace(ABSENT, detail="libnvidia-ml.so.1: cannot open shared object file"),
-                runtimes=(cudart("12.6.77", driver="12.6"),),
+                runtimes=(cudart("12.6.77", driver="12.6"),), packages=packages(),
             ),
             modules=Seen(("nvgpu",), "/proc/modules"), driver=ABSENT, files=ABSENT, majors=Seen((), "/"),
         ),
@@ -489,7 +504,7 @@ HEALTHY: dict[str, Snapshot] = {
     "docker with CDI of this driver": healthy(runtime=engine(cdi=("/etc/cdi/nvidia.yaml",), cdi_drivers=("580.95.05",))),
     "gVisor with nvproxy": with_kernel(healthy(container=contained("gvisor"), pci=ABSENT), modules=ABSENT),
     "MIG with instances": healthy(
-        nvml=nvml_answers(gpus=(gpu(mig=True, instances=2, brand=2),)),
+        nvml=nvml_answers(gpus=(gpu(mig=True, instances=1, brand=2),)),
         cuda=answers(gpus=(gpu(name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", uuid="GPU-aaaa6f2c-1111-2222-3333-444455556666"),)),
     ),
     "an exclusive GPU with MPS": healthy(nvml=nvml_answers(gpus=(gpu(compute_mode=3, processes=1),))),
@@ -515,7 +530,7 @@ HEALTHY: dict[str, Snapshot] = {
     "WSL 2": wsl(),
     "Jetson": jetson(),
     "an image": image(),
-    "an Alpine image without GPU": with_host(image(frameworks=(), runtimes=(), libraries=()), libc=MUSL),
+    "an Alpine image without GPU": with_host(image(frameworks=(), runtimes=(), libraries=(), packages=packages()), libc=MUSL),
     "nothing may be executed": healthy(cuda=NOT_APPLICABLE, nvml=NOT_APPLICABLE, frameworks=(), runtimes=()),
     "a CPU machine": bare(frameworks=(torch("2.9.1+cpu", gpu=False),), runtimes=(), libraries=()),
     "a CPU build in gVisor": bare(

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from ci.corpus import PAGE, row
 from gpucheck.finding import Status
 from tests.corpus.fixture import FOLDER, Fixture, parse, read
 from tests.corpus.grade import Grade, grade
@@ -21,6 +22,7 @@ def graded(kind: str, id: str) -> Grade:
 
 
 def check(found: Grade) -> None:
+    assert row(found) in PAGE.read_text(encoding="utf-8").splitlines(), "the page is out of date: make corpus"
     crashed = [outcome for outcome in found.report.outcomes if outcome.status is Status.CRASH]
     assert not crashed
     if found.fixture.miss:

@@ -10,7 +10,7 @@ import pytest
 from gpucheck.images.opening import Image, open_image
 from gpucheck.images.records import ImageError
 from gpucheck.images.system import ImageSystem
-from tests.layers.workshop import layer, layout
+from tests.layers.workshop import layer, layout, member
 
 
 def opened(tmp_path: Path, around: Mapping[str, str], *layers: bytes) -> Image:
@@ -123,3 +123,11 @@ def test_names_of_one_file_have_one_identity(tmp_path: Path, around: Mapping[str
     with opened(tmp_path, around, BASE) as image:
         one, other, third = (image.system.status(path).identity for path in ("/a/one", "/f", "/a/two"))
     assert one == other != third
+
+
+def test_extended_attributes_have_names(tmp_path: Path, around: Mapping[str, str]) -> None:
+    """File capabilities put the dynamic linker into secure mode; Docker writes them so."""
+    info = member("bin/ping", pax_headers={"SCHILY.xattr.security.capability": "x", "SCHILY.xattr.user.a": "y"})
+    with opened(tmp_path, around, layer(info, ("bin/other", ""))) as image:
+        assert image.system.attributes("/bin/ping") == ("security.capability", "user.a")
+        assert image.system.attributes("/bin/other") == image.system.attributes("/nothing") == ()

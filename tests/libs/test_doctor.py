@@ -62,7 +62,7 @@ def look(environment: Path, **env: str) -> Report:
         distributions=python.telling(installed),
         libraries=toolkit,
         packages=together,
-        loads=loads.loads(place, environments, frameworks, toolkit, together),
+        loads=loads.loads(place, environments, frameworks, toolkit, together, here.libc),
         extensions=extensions.extensions(place, environments, installed, toolkit),
         environment=tuple(sorted(env.items())),
     )
@@ -108,8 +108,7 @@ def test_tensorflow_without_its_extra() -> None:
     finding = findings(look(environment("wheels/tensorflow")))["library-missing"]
     assert finding.severity is Severity.ERROR
     assert (
-        finding.summary
-        == "tensorflow 2.21.0 does not find libcudart.so.12, libcublas.so.12, libcublasLt.so.12 and 3 more"
+        finding.summary == "tensorflow 2.21.0 does not find libcudart.so.12, libcublas.so.12, libcudnn.so.9 and 2 more"
     )
     assert finding.remedy.endswith("'tensorflow[and-cuda]==2.21.0'")
 

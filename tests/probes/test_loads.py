@@ -17,6 +17,7 @@ from gpucheck.record import replace
 from gpucheck.versions import CudaVersion
 from tests.elf.workshop import Root
 from tests.libs.places import SITE, distribution, python, system
+from tests.machines import ABSENT
 
 TAG = "cpython-312-x86_64-linux-gnu.so"
 CUBLAS = f"{SITE}/nvidia/cublas/lib/libcublas.so.12"
@@ -40,7 +41,7 @@ def look(root: Root, framework: Framework = TORCH, **env: str) -> Loads:
     environments = pythons(place)
     installed = distributions(place, environments)
     together = packages(place, environments, installed, replace(host(place), architecture="x86_64"))
-    found = loads(place, environments, (framework,), toolkit(place, environments, installed), together)
+    found = loads(place, environments, (framework,), toolkit(place, environments, installed), together, ABSENT)
     assert isinstance(found, Seen), found
     return found.value[0]
 
@@ -155,3 +156,59 @@ def test_what_is_preloaded_and_what_cannot_be(root: Root) -> None:
         ("libmissing.so", True),
     ]
     assert preloads(system(root)) == Seen((), "LD_PRELOAD, /etc/ld.so.preload")
+
+
+def test_cudnn_parts_that_the_wheel_lacks_come_from_the_system(root: Root) -> None:
+    """pytorch#188892: a part is opened by name, and the system has one of another release."""
+    torch(root)
+    root.lib("usr/lib/x86_64-linux-gnu/libcudnn.so.9.23.0", soname="libcudnn.so.9")
+    (root.here / "usr/lib/x86_64-linux-gnu/libcudnn.so.9").symlink_to("libcudnn.so.9.23.0")
+    assert look(root).why == "there is another cuDNN: /usr/lib/x86_64-linux-gnu/libcudnn.so.9"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cudnn", "names"),
+    [
+        ("11.8", "8", ["libcudart.so.11.0", "libcublas.so.11", "libcufft.so.10", "libcusparse.so.11", "libcudnn.so.8"]),
+        ("12.5.1", "9", ["libcudart.so.12", "libcublas.so.12", "libcufft.so.11", "libcusparse.so.12", "libcudnn.so.9"]),
+    ],
+)
+def test_tensorflow_asks_for_the_names_of_its_own_versions(root: Root, cuda: str, cudnn: str, names: list[str]) -> None:
+    python(root)
+    distribution(root, "tensorflow", "2.21.0", (f"tensorflow/python/_x.{TAG}",))
+    root.lib(f"{SITE}/tensorflow/python/_x.{TAG}")
+    info = f"{SITE}/tensorflow/python/platform/build_info.py"
+    (root.here / info).parent.mkdir(parents=True)
+    (root.here / info).write_text(f"{{'cuda_version': '{cuda}', 'cudnn_version': '{cudnn}', 'is_cuda_build': True}}\n")
+    built = CudaVersion.parse(cuda)
+    assert built
+    tensorflow = Framework("tensorflow", "2.21.0", f"/{SITE}", True, built, built.major, (), f"/{info}")
+    assert [each.soname for each in look(root, tensorflow).missing] == names
+    (root.here / "usr/lib/x86_64-linux-gnu").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        root.lib(f"usr/lib/{name}")
+    assert look(root, tensorflow).missing == ()
+
+
+def test_a_toolkit_of_two_releases_on_ld_library_path(root: Root) -> None:
+    """libcublas and its libcublasLt lie in two folders, of which nobody but a program of its own asks."""
+    python(root)
+    for folder, name in (("opt/a", "libcublas.so.11.10.3.66"), ("opt/b", "libcublasLt.so.11.2.0.252")):
+        short = name[: name.index(".so.") + 6]
+        root.lib(f"{folder}/{name}", *(["libcublasLt.so.11"] if "Lt" not in name else []), soname=short)
+        (root.here / folder / short).symlink_to(name)
+    place = system(root, {"LD_LIBRARY_PATH": "/opt/a:/opt/b"})
+    environments = pythons(place)
+    found = loads(
+        place,
+        environments,
+        (),
+        toolkit(place, environments, ()),
+        packages(place, environments, (), host(place)),
+        ABSENT,
+    )
+    assert isinstance(found, Seen)
+    assert [(each.soname, each.version, each.how) for each in found.value[0].libraries] == [
+        ("libcublas.so.11", "11.10.3.66", "LD_LIBRARY_PATH"),
+        ("libcublasLt.so.11", "11.2.0.252", "LD_LIBRARY_PATH"),
+    ]

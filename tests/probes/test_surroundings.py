@@ -92,6 +92,17 @@ def test_a_log_of_a_build_that_later_succeeded_is_no_failure(tmp_path: Path) -> 
     assert isinstance(found, Seen) and (found.value.error, found.value.built) == ("", (KERNEL,))
 
 
+def test_akmods_leaves_the_log_of_a_build_that_failed(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        f"/var/cache/akmods/nvidia/580.95.05-1-for-{KERNEL}.failed.log": MAKE_LOG,
+        "/var/cache/akmods/nvidia/575.57.08-1-for-6.5.0-15.failed.log": MAKE_LOG,
+    }
+    found = modules.dkms(root(tmp_path, files), KERNEL)
+    assert isinstance(found, Seen) and found.source == "/var/cache/akmods/nvidia"
+    assert (found.value.versions, found.value.built, found.value.headers) == (("580.95.05",), (), False)
+    assert found.value.error.endswith("implicit declaration of function 'vm_flags_set'")
+
+
 def test_no_dkms_is_absent_not_a_failed_build(tmp_path: Path) -> None:
     found = modules.dkms(root(tmp_path, DEBIAN), KERNEL)
     assert isinstance(found, Unseen) and found.why is Why.ABSENT
@@ -175,6 +186,34 @@ def test_a_message_of_several_lines_is_one_record_of_kmsg() -> None:
     assert parse_messages(record) == (
         KernelMessage("NVRM: The NVIDIA GPU 0000:02:00.0 (PCI ID: 10de:2c58)", None),
         KernelMessage("NVRM: installed in this system requires use of the NVIDIA open kernel modules.", None),
+    )
+
+
+class Live(Rootfs):
+    """Files that are said to be those of a live system."""
+
+    live = True
+
+
+LIMITS = "Limit                     Soft Limit           Hard Limit           Units     \nMax address space         {}            unlimited            bytes     \n"
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("8589934592", 8 << 30), ("unlimited", None)])
+def test_the_limit_of_the_address_space(tmp_path: Path, limit: str, expected: int | None) -> None:
+    found = host.address_space(Live(make_root(tmp_path, {"/proc/self/limits": LIMITS.format(limit)}), {}))
+    assert (found.value if isinstance(found, Seen) else None) == expected
+
+
+def test_driver_files_that_an_engine_mounted(tmp_path: Path) -> None:
+    table = (
+        "overlay / overlay rw 0 0\n"
+        "/dev/sda2 /usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05 ext4 ro,nosuid,nodev 0 0\n"
+        "/dev/sda2 /usr/bin/nvidia-smi ext4 ro 0 0\n"
+        "/dev/sda2 /usr/local/nvidia ext4 ro 0 0\n"
+        "tmpfs /dev/shm tmpfs rw,size=65536k 0 0\n"
+    )
+    assert host.driver_mounts(Live(make_root(tmp_path, {"/proc/mounts": table}), {})) == Seen(
+        ("/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05", "/usr/local/nvidia"), "/proc/mounts"
     )
 
 
@@ -359,9 +398,6 @@ def test_engines_and_what_they_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_sandboxes_are_told_from_containers(tmp_path: Path, files: dict[str, str | bytes], kind: str) -> None:
-    class Live(Rootfs):
-        live = True
-
     found = host.container(Live(make_root(tmp_path, files), {}))
     assert isinstance(found, Seen) and found.value.kind == kind
 

@@ -102,7 +102,7 @@ gpucheck doctor: Ubuntu 24.04.3 LTS, x86_64, kernel 6.8.0-40-generic, in a conta
              libcudart.so.13 finds no usable GPU: cudaGetDeviceCount = 35
              (cudaErrorInsufficientDriver)  [runtime-refused]
 
-? 19 other checks cannot be judged as long as this is so (--format json names them)
+? 21 other checks cannot be judged as long as this is so (--format json names them)
 
 Verdict: incompatible, 1 root cause
 More on a rule: gpucheck explain gpu-not-passed-to-container

@@ -82,6 +82,25 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         FAIL,
     ),
     (
+        "gpu-not-passed-to-container",
+        "allotted, and started by another runtime",
+        with_kernel(
+            bare(container=IN_POD, environment=(("NVIDIA_VISIBLE_DEVICES", UUID),)), driver=healthy().kernel.driver
+        ),
+        FAIL,
+    ),
+    (
+        "compute-capability-not-granted",
+        "graphics alone: no NVML either",
+        bare(
+            container=DOCKER,
+            nodes=Seen((node("/dev/nvidiactl"), node("/dev/nvidia0")), "/dev"),
+            environment=(("NVIDIA_DRIVER_CAPABILITIES", "graphics,video"),),
+        ),
+        FAIL,
+    ),
+    ("device-without-driver", "a folder of its name", nodes(node("/dev/nvidia-uvm", "not a device")), FAIL),
+    (
         "device-refused-by-cgroup",
         "a Slurm job that asked for none",
         nodes(*OPEN, node("/dev/nvidia0", "EPERM"), environment=(("SLURM_JOB_ID", "17"),)),

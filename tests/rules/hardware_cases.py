@@ -7,6 +7,7 @@ from gpucheck.finding import Status
 from gpucheck.record import replace
 from gpucheck.versions import ComputeCapability
 from tests.machines import (
+    ABSENT,
     UNREADABLE,
     answers,
     bare,
@@ -146,7 +147,7 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         ),
         PASS,
     ),
-    ("mig-instances-uncounted", "one GPU", healthy(nvml=nvml_answers(gpus=(gpu(mig=True, instances=3),))), PASS),
+    ("mig-instances-uncounted", "one GPU", healthy(nvml=nvml_answers(gpus=(gpu(mig=True, instances=1),))), PASS),
     (
         "mig-instances-uncounted",
         "no torch to count",
@@ -154,6 +155,19 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         PASS,
     ),
     ("mig-instances-uncounted", "no NVML", bare(), UNKNOWN),
+    (
+        "address-space-limited",
+        "a batch job",
+        healthy(cuda=answers(("cuInit", 2)), address_space=Seen(8 << 30, "/proc/self/limits")),
+        FAIL,
+    ),
+    ("address-space-limited", "no limit", healthy(cuda=answers(("cuInit", 2)), address_space=ABSENT), PASS),
+    ("address-space-limited", "enough", healthy(address_space=Seen(8 << 40, "/proc/self/limits")), PASS),
+    ("address-space-limited", "not looked at", healthy(cuda=answers(("cuInit", 2))), UNKNOWN),
+    ("mig-change-pending", "switched on", healthy(nvml=nvml_answers(gpus=(gpu(mig=False, mig_pending=True),))), FAIL),
+    ("mig-change-pending", "as it is", healthy(nvml=nvml_answers(gpus=(gpu(mig=True, mig_pending=True),))), PASS),
+    ("mig-change-pending", "no MIG", healthy(), PASS),
+    ("mig-change-pending", "no NVML", bare(), UNKNOWN),
     (
         "gpu-held-by-other-driver",
         "kept for a virtual machine",

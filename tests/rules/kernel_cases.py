@@ -236,6 +236,24 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ),
     (
         "driver-version-mismatch",
+        "mounted from a host that was upgraded",
+        mismatch(container=DOCKER, driver_mounts=Seen((driver_library().real,), "/proc/mounts")),
+        FAIL,
+    ),
+    (
+        "kernel-module-not-built",
+        "prebuilt for the old kernel",
+        replace(
+            unloaded(files=Seen((module_file("6.8.0-31-generic"),), "/lib/modules")),
+            system_packages=Seen(
+                (SystemPackage("linux-modules-nvidia-580-server-open-6.8.0-31-generic", "6.8.0-31.31", "installed"),),
+                "/var/lib/dpkg/status",
+            ),
+        ),
+        FAIL,
+    ),
+    (
+        "driver-version-mismatch",
         "two drivers side by side",
         mismatch(
             libcuda_copies=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpucheck.facts import Framework, Python, Seen, Snapshot
+from gpucheck.facts import Framework, Library, Python, Seen, Snapshot
 from gpucheck.finding import Status
 from gpucheck.installed import Absent, Cached, Loaded, Loads, Lost, Misfit, Need, Overlap, Preload, Tool
 from gpucheck.record import replace
@@ -19,7 +19,6 @@ from tests.machines import (
     image,
     loaded,
     loads,
-    messages,
     packages,
     pci,
     torch,
@@ -196,6 +195,24 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("preloaded-library-unusable", "not there", healthy(preloads=Seen((Preload("/opt/shim.so", "LD_PRELOAD", "", "not there"),), "LD_PRELOAD")), FAIL),
     ("preloaded-library-unusable", "works", healthy(preloads=Seen((Preload("libjemalloc.so.2", "LD_PRELOAD", "/usr/lib/libjemalloc.so.2", ""),), "LD_PRELOAD")), PASS),
     ("preloaded-library-unusable", "no linker", healthy(preloads=UNREADABLE), UNKNOWN),
+    (
+        "import-order-decides", "cupy takes the system's NCCL, torch has a newer one",
+        healthy(
+            loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.16.2", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),)), loads()),
+            libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), FAIL),
+    (
+        "import-order-decides", "the system's is newer",
+        healthy(
+            loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.28.3", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),)), loads()),
+            libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), PASS),
+    (
+        "import-order-decides", "one framework alone",
+        healthy(
+            loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.16.2", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),))),
+            libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), PASS),
+    ("import-order-decides", "a library could not be read", healthy(loads=BROKEN), UNKNOWN),
+    ("library-parts-mixed", "libnvrtc and its built-ins", healthy(loads=seen_loads(loads("any program", "", location="", libraries=(
+        part("libnvrtc.so.10.2", "10.2.89", "/opt/conda/lib", "path"), part("libnvrtc-builtins.so", "11.6.55"))))), FAIL),
     # -- packages
     ("wheel-for-other-machine", "another processor", healthy(packages=packages(wheel("torch", "2.9.1", "cp312-cp312-manylinux_2_28_aarch64"))), FAIL),
     ("wheel-for-other-machine", "another Python", healthy(packages=packages(wheel("torch", "2.9.1", "cp311-cp311-manylinux_2_28_x86_64"))), FAIL),
@@ -278,16 +295,12 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("libdevice-missing", "a CPU build", healthy(frameworks=(replace(TENSORFLOW, gpu=False),), tools=Seen((tool("libdevice", "", user="tensorflow 2.21.0"),), "")), PASS),
     ("libdevice-missing", "there", healthy(frameworks=(TENSORFLOW,), tools=Seen((tool("libdevice", "/usr/local/cuda/nvvm/libdevice/libdevice.10.bc", user="tensorflow 2.21.0"),), "")), PASS),
     ("libdevice-missing", "not looked", healthy(tools=NOT_APPLICABLE), UNKNOWN),
-    # -- generations
-    ("gpu-not-driven", "K80 with branch 580", healthy(pci=Seen((K80,), "/sys"), **SILENT), FAIL),
-    ("gpu-not-driven", "H100 with branch 470", with_kernel(healthy(pci=Seen((replace(pci(), device="2330"),), "/sys"), **SILENT), driver=loaded("470.256.02")), FAIL),
-    ("gpu-not-driven", "the driver says so", with_kernel(
-        healthy(pci=Seen((replace(pci(), device="ffff"),), "/sys"), **SILENT),
-        messages=messages("NVRM: The NVIDIA Tesla K80 GPU installed in this system is supported through the NVIDIA 470.xx Legacy drivers.")), FAIL),
-    ("gpu-not-driven", "it answers", healthy(pci=Seen((K80,), "/sys")), PASS),
-    ("gpu-not-driven", "it has another fault", healthy(**SILENT), PASS),
-    ("gpu-not-driven", "an id that is not known", healthy(pci=Seen((replace(pci(), device="ffff"),), "/sys"), **SILENT), UNKNOWN),
-    ("gpu-not-driven", "an image", image(), UNKNOWN),
+    ("gpu-not-covered-by-build", "jax for CUDA 13 on Volta", healthy(
+        frameworks=(replace(framework("jax", "0.10.2", "13.0"), cuda=None),), cuda=answers(gpus=(gpu(name="Tesla V100", capability=ComputeCapability(7, 0)),))), FAIL),
+    ("known-bad-pair", "flash-attn on Turing", healthy(
+        packages=packages(wheel("flash-attn", "2.8.3")), cuda=answers(gpus=(gpu(name="Tesla T4", capability=ComputeCapability(7, 5)),))), FAIL),
+    ("known-bad-pair", "RAPIDS on branch 530", with_kernel(healthy(packages=packages(wheel("cudf-cu12", "26.10.0"))), driver=loaded("530.30.02")), FAIL),
+    ("known-bad-pair", "RAPIDS on branch 535", with_kernel(healthy(packages=packages(wheel("cudf-cu12", "26.10.0"))), driver=loaded("535.261.03")), PASS),
 ]  # fmt: skip
 
 #: Rules whose facts are always known.

@@ -252,6 +252,7 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("device-refused-by-cgroup", "an image", image(), UNKNOWN),
     ("device-without-driver", "left over", bare(nodes=nodes(node("/dev/nvidiactl", "ENXIO"))), FAIL),
     ("device-without-driver", "opens", healthy(), PASS),
+    ("device-without-driver", "CUDA reached it", healthy(nodes=nodes(node("/dev/nvidiactl", "ENXIO"))), PASS),
     ("device-without-driver", "an image", image(), UNKNOWN),
     (
         "libcuda-is-stub",

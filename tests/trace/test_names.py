@@ -51,4 +51,18 @@ def test_devices_and_helpers() -> None:
     assert not names.is_device("/dev/null") and not names.is_device("/home/dev/nvidia0")
     assert names.helper("/sbin/ldconfig.real") is names.helper("/sbin/ldconfig") is not None
     assert names.helper("/usr/bin/true") is None
-    assert names.is_optional("libnccl-net.so") and not names.is_optional("libcuda.so.1")
+
+
+def test_what_may_be_absent() -> None:
+    program, module = (
+        "/opt/program",
+        "/venv/lib/python3.12/site-packages/cupy_backends/cuda/libs/cutensor.cpython-312.so",
+    )
+    assert names.is_optional("libnccl-net.so", program, "dlopen") and names.is_optional(
+        "libnccl-net.so", None, "dlopen"
+    )
+    assert not names.is_optional("libcuda.so.1", program, "dlopen")
+    assert not names.is_optional("libcutensor.so.2", program, "needed")
+    # cupy tries to import this module, and goes on without it.
+    assert names.is_optional("libcutensor.so.2", module, "needed")
+    assert not names.is_optional("libcublas.so.12", module.replace("cutensor", "cublas"), "needed")

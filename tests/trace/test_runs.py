@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cache import cache, driver_folder
+from tests.calls.test_aarch64 import build as build_aarch64
 from tests.needs import missing
-from tests.trace.commands import argv, build_library, build_opener, environment, strace, trace
+from tests.trace.commands import OPENER, argv, build_library, build_opener, environment, strace, trace
 
 OPEN = "import ctypes, sys\nfor name in sys.argv[1:]:\n    ctypes.CDLL(name)\n"
 BACKENDS = ("ld-debug", "strace", "both")
@@ -355,6 +356,57 @@ def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
 def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
     done = trace(f"{tmp_path}/nothing", folder=tmp_path)
     assert (done.status, done.stderr) == (127, f"gpucheck: {tmp_path}/nothing: No such file or directory\n")
+
+
+def test_an_empty_word(tmp_path: Path) -> None:
+    done = trace("", folder=tmp_path)
+    assert (done.status, done.stderr) == (127, "gpucheck: the command is an empty word\n")
+
+
+def test_a_script_whose_interpreter_is_not_there(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/python3\n")
+    script.chmod(0o755)
+    done = trace(str(script), folder=tmp_path)
+    assert (done.status, done.stderr) == (126, f"gpucheck: {script}: its interpreter /no/such/python3 is not there\n")
+
+
+def test_a_program_whose_dynamic_linker_is_not_there(tmp_path: Path) -> None:
+    program = build_opener(tmp_path, flags=("-Wl,--dynamic-linker=/no/such/ld-musl.so.1",))
+    done = trace(str(program), folder=tmp_path)
+    assert (done.status, done.stderr) == (
+        126,
+        f"gpucheck: {program}: its dynamic linker /no/such/ld-musl.so.1 is not there; it is for {os.uname().machine} and "
+        "that C library\n",
+    )
+
+
+def test_a_program_for_another_machine(tmp_path: Path) -> None:
+    program = build_opener(tmp_path)
+    data = bytearray(program.read_bytes())
+    data[18:20] = (22).to_bytes(2, "little")
+    program.write_bytes(data)
+    done = trace(str(program), folder=tmp_path)
+    assert (done.status, done.stdout) == (126, "")
+    assert done.stderr == f"gpucheck: {program}: it is for s390x, this machine is {os.uname().machine}\n"
+
+
+def test_a_program_of_another_machine_in_an_emulator(tmp_path: Path) -> None:
+    """qemu's own dynamic linker and the one that it runs write into one file; both are read."""
+    if shutil.which("qemu-aarch64") is None or not Path("/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1").exists():
+        missing("gpucheck trace of an AArch64 program", "apt install qemu-user libc6-arm64-cross")
+    library = build_aarch64(tmp_path / "libcuda.so.1", "int cuInit(unsigned f) { return 100; }", "-shared", "-fPIC")
+    program = build_aarch64(tmp_path / "program", OPENER, "-ldl")
+    done = trace(
+        *("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", "-E", f"LD_LIBRARY_PATH={tmp_path}"),
+        *(str(program), "libcuda.so.1", "libcudart.so.99"),
+        folder=tmp_path,
+    )
+    found = done.resolution("libcuda.so.1")
+    assert (found["path"], found["how"], found["requester"]) == (str(library), "LD_LIBRARY_PATH", str(program))
+    assert done.document["missing"] == ["libcudart.so.99"]
+    tried = [each["path"] for each in done.resolution("libcudart.so.99")["candidates"]]
+    assert f"{tmp_path}/libcudart.so.99" in tried and "/lib/aarch64-linux-gnu/libcudart.so.99" in tried
 
 
 def test_a_file_that_is_not_executable(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""Write docs/corpus.md: every fixture of tests/corpus, what gpucheck names for it, and whether that is right.
+
+``python -m ci.corpus`` looks at all of them (some minutes on one processor; a test compares the page row by row).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.corpus.fixture import FOLDER, read  # noqa: E402
+from tests.corpus.grade import Grade, grade  # noqa: E402
+
+PAGE = ROOT / "docs/corpus.md"
+
+TEXT = """\
+# The corpus
+
+Known failures and known-good systems, and what `gpucheck doctor` says of each. This page is generated: `make corpus`; a test
+compares each row with what gpucheck says now.
+
+A fixture is a TOML file below `tests/corpus/`: it names a system (`system`, `gpus`, `driver`, `packages`, ...), which is then built
+healthy, and what is different about it. Its files are written below a folder and read by gpucheck's own probes, its libraries are
+ELF files that the real dynamic linker reads, and what the driver answers comes from the [fake driver](fake-driver.md), asked by the
+same child process that asks a real one. {probed} of the {all} fixtures go through the probes in this way; {recorded} are
+recorded snapshots. To add one, write a file: `tests/corpus/fixture.py` lists the keys, and a misspelt one is refused.
+
+Right means: the first finding is of a rule that names this cause, its text says so, and its remedy holds the fix. A healthy system is
+right when nothing is an error and only the listed warnings appear.
+
+| set | fixtures | right | |
+|---|---|---|---|
+| [known failures](#known-failures) | {faults} | {faults_right} | {faults_share} |
+| ... of these with no other error beside it | | {faults_alone} | |
+| [held-out failures](#held-out-failures) | {unseen} | {unseen_right} | {unseen_share} |
+| [healthy systems](#healthy-systems) | {healthy} | {healthy_right} | {healthy_share} |
+
+The held-out failures were collected while the rules were written, by somebody else, from other threads, and judged before the
+authors of the rules saw them: {held_out}.
+
+## Known failures
+
+The 88 failures that gpucheck was asked to know.
+
+{faults_table}
+{misses}
+## Held-out failures
+
+{unseen_table}
+## Healthy systems
+
+{healthy_table}"""
+
+#: The first judgement of the held-out set, and with which rules.
+HELD_OUT = "14 of 47 with the rules of before the corpus"
+
+
+def row(found: Grade) -> str:
+    """The line of a fixture in its table."""
+    fixture = found.fixture
+    title = f"{fixture.id} | {_cell(fixture.title)} | {_source(fixture.source)}"
+    if not fixture.expect.root:
+        warned = "; ".join(f"[{rule}](rules.md#{rule}): {why}" for rule, why in fixture.expect.warnings.items())
+        return f"| {title} | {_cell(fixture.seen)} | {warned or 'nothing' if not found.wrong else found.wrong} |"
+    named = f"[{found.named}](rules.md#{found.named})" if found.named else "nothing"
+    return f"| {title} | {named} | {'yes' if not found.wrong else 'no'} |"
+
+
+def _source(text: str) -> str:
+    """Addresses in angle brackets, as Markdown links them; names of threads as they are."""
+    return " ".join(f"<{word}>" if word.startswith("https://") else word for word in _cell(text).split(" "))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def page(grades: dict[str, list[Grade]]) -> str:
+    """The whole page."""
+    right = {kind: [found for found in each if not found.wrong] for kind, each in grades.items()}
+    everything = [found for each in grades.values() for found in each]
+    recorded = sum(found.fixture.kind == "snapshot" for found in everything)
+    misses = [found for found in grades["faults"] if found.wrong]
+    explained = "".join(f"- **{found.fixture.id}**: {found.fixture.miss}\n" for found in misses)
+    values: dict[str, object] = {
+        "all": len(everything),
+        "probed": len(everything) - recorded,
+        "recorded": recorded,
+        "held_out": HELD_OUT,
+        "faults_alone": sum(not found.also for found in right["faults"]),
+        "misses": f"\nNot right, and why:\n\n{explained}\n" if misses else "\n",
+        "healthy_table": _table(
+            ("system", "what it is", "source", "why it is known to be good", "complaints"), grades["healthy"]
+        ),
+    }
+    for kind in ("faults", "unseen"):
+        values[f"{kind}_table"] = _table(("", "failure", "source", "gpucheck names", "right"), grades[kind])
+    for kind, each in grades.items():
+        share = f"{100 * len(right[kind]) / len(each):.0f} %"
+        values |= {kind: len(each), f"{kind}_right": len(right[kind]), f"{kind}_share": share}
+    return TEXT.format(**values)
+
+
+def _table(heads: tuple[str, ...], grades: list[Grade]) -> str:
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *(row(found) for found in grades)]
+    return "\n".join(lines) + "\n"
+
+
+def judge(path: str) -> Grade:
+    """One fixture, in a process of the pool."""
+    return grade(read(Path(path)))
+
+
+def main() -> int:
+    """Look at all, write the page."""
+    grades: dict[str, list[Grade]] = {}
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        for kind in ("faults", "unseen", "healthy"):
+            paths = sorted(str(path) for path in (FOLDER / kind).glob("*.toml"))
+            grades[kind] = list(pool.map(judge, paths))
+            print(f"{kind}: {sum(not found.wrong for found in grades[kind])} of {len(paths)} right")
+    PAGE.write_text(page(grades), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
