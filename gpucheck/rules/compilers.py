@@ -33,8 +33,8 @@ def triton_cannot_compile(snapshot: Snapshot) -> Iterator[Complaint]:
     if "compiler" not in by_kind:
         return
     user = by_kind["compiler"].user
-    ptxas = by_kind["ptxas"]
-    if not ptxas.path:
+    ptxas = by_kind.get("ptxas")
+    if ptxas and not ptxas.path:
         yield Complaint(
             Severity.WARNING,
             f"{user} has no ptxas: no kernel can be compiled",
@@ -46,7 +46,8 @@ def triton_cannot_compile(snapshot: Snapshot) -> Iterator[Complaint]:
     libcuda = by_kind.get("libcuda")
     # Without any libcuda here this is another finding; in an image it comes when the container starts.
     if libcuda and not libcuda.path and snapshot.libcuda.path and not reading.no_kernel(snapshot):
-        name = libcuda.tried[0].rsplit("/", 1)[-1] if libcuda.tried[0].startswith("/") else "libcuda.so.1"
+        tried = libcuda.tried[0] if libcuda.tried else ""
+        name = tried.rsplit("/", 1)[-1] if tried.startswith("/") else "libcuda.so.1"
         folder = snapshot.libcuda.path.rpartition("/")[0]
         link = (
             f", or: sudo ln -s libcuda.so.1 {folder}/libcuda.so"
@@ -57,7 +58,7 @@ def triton_cannot_compile(snapshot: Snapshot) -> Iterator[Complaint]:
             Severity.WARNING,
             f"{user} does not find {name}: 'libcuda.so cannot found!'",
             "It looks in the folders that `ldconfig -p` names for libcuda, and the process gets libcuda from elsewhere."
-            if name == "libcuda.so.1" or not libcuda.tried[0].startswith("/")
+            if name == "libcuda.so.1" or not tried.startswith("/")
             else "It links with the unversioned name, which only development packages bring.",
             (
                 Evidence(f"{name} is not there", ", ".join(libcuda.tried)),
@@ -81,9 +82,9 @@ def _old_ptxas(snapshot: Snapshot, by_kind: dict[str, Tool]) -> Iterator[Complai
     """The ptxas that Triton takes for a GPU: the one for Blackwell from compute capability 10.0 on, where there is one."""
     for gpu, capability in reading.capable(snapshot):
         tool = by_kind.get("ptxas-blackwell") if capability.major >= 10 else None
-        tool = tool or by_kind["ptxas"]
+        tool = tool or by_kind.get("ptxas")
         row = capabilities().get(capability)
-        if not tool.path or not tool.cuda or not row or tool.cuda >= row.first_toolkit:
+        if not tool or not tool.path or not tool.cuda or not row or tool.cuda >= row.first_toolkit:
             continue
         yield Complaint(
             Severity.WARNING,

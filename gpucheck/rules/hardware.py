@@ -26,7 +26,7 @@ def no_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
     if reading.gpu_here(snapshot):
         return
     if isinstance(snapshot.pci, Unseen) and snapshot.pci.why is Why.ABSENT:
-        evidence = Evidence("there is no PCI bus", snapshot.pci.tried[0])
+        evidence = Evidence("there is no PCI bus", ", ".join(snapshot.pci.tried) or "the PCI bus")
     else:
         need(snapshot.pci)
         evidence = Evidence("no display device of vendor 10de (NVIDIA)", "/sys/bus/pci/devices")

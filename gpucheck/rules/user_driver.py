@@ -205,7 +205,7 @@ def driver_does_not_answer(snapshot: Snapshot) -> Iterator[Complaint]:
     for fact in (snapshot.cuda, snapshot.nvml):
         trouble = fact.value.trouble if isinstance(fact, Seen) else fact.detail if fact.why is Why.UNREADABLE else ""
         if trouble:
-            source = fact.source if isinstance(fact, Seen) else fact.tried[0]
+            source = fact.source if isinstance(fact, Seen) else ", ".join(fact.tried) or "the driver"
             yield Complaint(
                 Severity.ERROR,
                 f"The driver does not answer: {trouble}",
