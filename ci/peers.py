@@ -1,17 +1,18 @@
 """How many root causes of the corpus other diagnostic tools name: docs/peers.md.
 
-``python -m ci.peers ENVIRONMENT [FAULT...]`` runs three tools on the machine of each fault: torch's collect_env, env-doctor and
+``python -m ci.peers ENVIRONMENT --said FOLDER`` runs three tools on the machine of each fault: torch's collect_env, env-doctor and
 cuda-doctor, all installed in ENVIRONMENT with a GPU build of torch. They read the machine that they run on, so each fixture is put
 over it in a mount namespace (Linux, as root): its /usr, /etc, /opt and /dev over the machine's, /proc/driver and the PCI bus in
 place of the machine's. libcuda and NVML are the fake driver with the fixture's script, nvidia-smi is a program that prints what
 NVML says. Nothing of the machine is changed.
 
-What a tool said is kept in a folder for a person to read; whether it names the cause is decided by the same patterns as for
+What a tool said is kept in the folder for a person to read; whether it names the cause is decided by the same patterns as for
 gpucheck, on all lines that tell a problem.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -53,7 +54,12 @@ if not count:
     print("No devices were found")
     sys.exit(6)
 driver, cuda = n.nvmlSystemGetDriverVersion(), n.nvmlSystemGetCudaDriverVersion()
-devices = [n.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+devices = []
+for index in range(count):
+    try:
+        devices.append(n.nvmlDeviceGetHandleByIndex(index))
+    except n.NVMLError as error:
+        print("Unable to determine the device handle for GPU%d: %s" % (index, error))
 ask = next((word.split("=", 1)[1].split(",") for word in sys.argv if word.startswith("--query-gpu=")), None)
 for index, device in enumerate(devices):
     known = {{"name": n.nvmlDeviceGetName(device), "gpu_name": n.nvmlDeviceGetName(device), "driver_version": driver, "index": str(index),
@@ -70,7 +76,7 @@ for index, device in enumerate(devices):
 """
 
 #: Seconds for one tool; a driver that hangs keeps it from ending.
-DEADLINE = 240
+DEADLINE = 120
 
 
 @dataclass(frozen=True)
@@ -111,26 +117,97 @@ except subprocess.TimeoutExpired as late:
 """
 
 
+PAGE = ROOT / "docs/peers.md"
+
+TEXT = """\
+# Other tools on the same failures
+
+Three tools were run on the machines of the [corpus](corpus.md): `python -m torch.utils.collect_env` (torch {torch}), env-doctor
+{env_doctor} and cuda-doctor {cuda_doctor}. This page is generated: `python -m ci.peers ENVIRONMENT --said FOLDER` (Linux, as root).
+
+How: they read the machine that they run on, so each fixture is put over it in a mount namespace: its /usr, /etc and /opt over the
+machine's, its /proc/driver and PCI bus in place of the machine's. libcuda and NVML are the [fake driver](fake-driver.md) with the
+fixture's script, nvidia-smi prints what NVML says, variables are the fixture's. What stays the machine's own: the kernel's release, its
+modules and log, `/dev`, and the Python packages: torch is the one real build that is installed. {outside} failures cannot be run so,
+because they lie in just that, or are an image's or a repository's; they count for nobody.
+
+A tool names the cause when the lines that tell a problem match the same patterns that gpucheck's finding must match: the cause in so
+many words, and the fix. collect_env gives no verdicts: there it is enough that the telling fact is printed. "no end" is a tool that
+did not end within {deadline} s.
+
+| failure | {names} | gpucheck |
+|---|{rule}---|
+{rows}| **of {count}** | {sums} | {ours} |
+"""
+
+#: Failures that are in what stays the machine's own.
+OUTSIDE = ("device-node", "framework", "python-packaging", "toolkit-lib", "cuda-runtime", "container-image")
+
+
 def main() -> int:
-    """Run all; print one line a fault."""
-    environment, *only = sys.argv[1:]
-    said = Path(tempfile.mkdtemp(prefix="peers-"))
-    hits = {tool.name: 0 for tool in TOOLS}
-    count = 0
-    for path in sorted((FOLDER / "faults").glob("*.toml")):
-        fixture = read(path)
-        if (only and fixture.id not in only) or fixture.kind != "machine" or not fixture.expect.root:
-            continue
-        count += 1
-        line = [fixture.id]
-        for tool, text in outputs(fixture, environment):
-            (said / f"{fixture.id}-{tool.name}.txt").write_text(text, encoding="utf-8")
-            named = names(tool, fixture, text)
-            hits[tool.name] += named
-            line.append(f"{tool.name} {'yes' if named else 'no'}")
-        print("  ".join(line), flush=True)
-    print(f"{count} faults; {hits}; what they said: {said}")
+    """Run what is not yet in the folder, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("environment", help="the folder of an environment with torch, env-doctor and cuda-doctor")
+    parser.add_argument(
+        "--said", required=True, type=Path, help="where what they print is kept; what is there is not run again"
+    )
+    parser.add_argument("--only", nargs="*", default=[], help="ids of faults; default: all")
+    given = parser.parse_args()
+    given.said.mkdir(parents=True, exist_ok=True)
+    fixtures = [read(path) for path in sorted((FOLDER / "faults").glob("*.toml"))]
+    inside = [fixture for fixture in fixtures if can_run(fixture)]
+    for fixture in inside:
+        if (not given.only or fixture.id in given.only) and not _said(given.said, fixture, TOOLS[-1]).exists():
+            for tool, text in outputs(fixture, given.environment):
+                _said(given.said, fixture, tool).write_text(text, encoding="utf-8")
+            print(fixture.id, *(verdict(given.said, fixture, tool) for tool in TOOLS), flush=True)
+    done = [fixture for fixture in inside if _said(given.said, fixture, TOOLS[-1]).exists()]
+    PAGE.write_text(page(given, done, len(fixtures) - len(inside)), encoding="utf-8")
     return 0
+
+
+def can_run(fixture: Fixture) -> bool:
+    """Whether the failure lies in what a mount namespace and the fake driver can show."""
+    return (
+        fixture.kind == "machine"
+        and bool(fixture.expect.root)
+        and fixture.layer not in OUTSIDE
+        and not fixture.stock.get("tegra")
+    )
+
+
+def _said(folder: Path, fixture: Fixture, tool: Tool) -> Path:
+    return folder / f"{fixture.id}-{tool.name}.txt"
+
+
+def verdict(folder: Path, fixture: Fixture, tool: Tool) -> str:
+    """``yes``, ``no`` or ``no end``."""
+    text = _said(folder, fixture, tool).read_text(encoding="utf-8")
+    return "yes" if names(tool, fixture, text) else "no end" if f"no end within {DEADLINE} s" in text else "no"
+
+
+def page(given: argparse.Namespace, done: list[Fixture], outside: int) -> str:
+    """The table, with the versions of the tools."""
+    rows, sums = "", {tool.name: 0 for tool in TOOLS}
+    for fixture in done:
+        verdicts = [verdict(given.said, fixture, tool) for tool in TOOLS]
+        for tool, found in zip(TOOLS, verdicts):
+            sums[tool.name] += found == "yes"
+        rows += f"| {fixture.id} {fixture.title.replace('|', ' ')} | {' | '.join(verdicts)} | {'no' if fixture.miss else 'yes'} |\n"
+    versions = [_version(given.environment, name) for name in ("torch", "env-doctor", "cuda-doctor")]
+    return TEXT.format(
+        torch=versions[0], env_doctor=versions[1], cuda_doctor=versions[2], outside=outside, deadline=DEADLINE,
+        names=" | ".join(tool.name for tool in TOOLS), rule="---|" * len(TOOLS), rows=rows, count=len(done),
+        sums=" | ".join(str(sums[tool.name]) for tool in TOOLS), ours=sum(not fixture.miss for fixture in done),
+    )  # fmt: skip
+
+
+def _version(environment: str, name: str) -> str:
+    ran = subprocess.run(
+        [f"{environment}/bin/python", "-c", f"from importlib.metadata import version; print(version({name!r}))"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return ran.stdout.strip() or "not installed"
 
 
 def outputs(fixture: Fixture, environment: str) -> Iterator[tuple[Tool, str]]:
@@ -143,7 +220,7 @@ def outputs(fixture: Fixture, environment: str) -> Iterator[tuple[Tool, str]]:
         for path in [path for path in root.rglob("*") if KEPT.search("/" + str(path.relative_to(root)))]:
             if not path.is_dir() or path.is_symlink():
                 path.unlink()
-        for name, _content in (("lib", None), ("lib64", None), ("bin", None), ("sbin", None)):
+        for name in ("lib", "lib64", "bin", "sbin"):
             link = root / name
             if link.is_symlink():
                 link.unlink()
@@ -191,9 +268,8 @@ def _real_driver(root: Path) -> None:
     built = library.build()
     for name in library.LIBRARIES:
         for path in root.rglob(f"{name}*"):
-            if (path.is_file() and not path.is_symlink() and path.stat().st_size > 1 << 20) or (
-                path.is_file() and not path.is_symlink() and "/stubs/" in str(path)
-            ):
+            own = path.is_file() and not path.is_symlink()
+            if own and (path.stat().st_size > 1 << 20 or "/stubs/" in str(path)):
                 shutil.copy2(built / name, path)
 
 

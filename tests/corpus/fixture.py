@@ -21,7 +21,8 @@ FOLDER = Path(__file__).parent
 
 def load(path: Path) -> Mapping[str, Any]:
     """A TOML file."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 SYSTEMS = load(FOLDER / "stock/systems.toml")
