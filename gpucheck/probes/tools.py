@@ -11,6 +11,7 @@ from gpucheck.elf import ElfError, find_native_linker
 from gpucheck.elf.cache import read_cache
 from gpucheck.facts import Distributed, Python, Seen, Unseen, Why
 from gpucheck.installed import Cached, Tool
+from gpucheck.markers import release
 from gpucheck.probes.libraries import folders
 from gpucheck.probes.text import read_text
 from gpucheck.system import System
@@ -83,7 +84,7 @@ def _triton(
         path for home in _homes(system, environments) for path in (f"{home}/include/python{version}*/Python.h",)
     ]
     yield Tool("header", user, _first(system, include), None, tuple(include))
-    yield _libcuda_for_triton(system, dist, cache)
+    yield from _libcuda_for_triton(system, dist, cache)
 
 
 def _homes(system: System, environments: Sequence[Python]) -> Iterator[str]:
@@ -120,7 +121,7 @@ def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
     return None
 
 
-def _libcuda_for_triton(system: System, dist: Distributed, cache: Seen[tuple[Cached, ...]] | Unseen) -> Tool:
+def _libcuda_for_triton(system: System, dist: Distributed, cache: Seen[tuple[Cached, ...]] | Unseen) -> Iterator[Tool]:
     """Triton links its launcher with libcuda and takes the folder from the linker's cache, not from where libcuda is loaded.
 
     Up to 3.1 it wants a file libcuda.so in such a folder, newer ones link with libcuda.so.1; both fall back to LD_LIBRARY_PATH.
@@ -130,13 +131,17 @@ def _libcuda_for_triton(system: System, dist: Distributed, cache: Seen[tuple[Cac
     code = "".join(text.value for text in texts if isinstance(text, Seen))
     name = "libcuda.so.1" if re.search(r"os\.path\.join\(path, ['\"]libcuda\.so\.1['\"]\)", code) else "libcuda.so"
     if chosen := system.env.get("TRITON_LIBCUDA_PATH"):
-        return Tool("libcuda", user, _first(system, [f"{chosen}/{name}"]), None, ("TRITON_LIBCUDA_PATH",))
+        yield Tool("libcuda", user, _first(system, [f"{chosen}/{name}"]), None, ("TRITON_LIBCUDA_PATH",))
+        return
+    if not code and release(dist.version) >= (2, 2):
+        # Where it looks changed from version to version since then, and only its code tells.
+        return
     entries = cache.value if isinstance(cache, Seen) else ()
     places = [each.path.rpartition("/")[0] for each in entries if each.soname.startswith("libcuda.so")]
     if not places and "LD_LIBRARY_PATH" in code:
         places = list(folders(system, "LD_LIBRARY_PATH"))
     tried = tuple(f"{folder}/{name}" for folder in dict.fromkeys(places))
-    return Tool("libcuda", user, _first(system, tried), None, tried or ("ldconfig -p",))
+    yield Tool("libcuda", user, _first(system, tried), None, tried or ("ldconfig -p",))
 
 
 # -- XLA ---------------------------------------------------------------------------------------------------------------
