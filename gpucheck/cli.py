@@ -40,6 +40,7 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 # typer reads annotations at run time: Optional[...] works on every Python that is supported.
 Format = Annotated[str, typer.Option("--format", help="text, json, junit, sarif or html")]
+PlainFormat = Annotated[str, typer.Option("--format", help="text or json")]
 Output = Annotated[Optional[str], typer.Option("--output", "-o", help="Write to this file instead of standard output")]
 Root = Annotated[
     Optional[str], typer.Option("--root", help="Look at the files below this folder; nothing there is executed")
@@ -174,7 +175,7 @@ def image(
         typer.Argument(metavar="REF", help="A name in an engine or a registry, an archive, an OCI layout or a folder"),
     ],
     format: Annotated[
-        str, typer.Option("--format", help="text, json, or labels: a Dockerfile that sets them")
+        str, typer.Option("--format", help="text, json, junit, sarif, html, or labels: a Dockerfile that sets them")
     ] = "text",
     output: Output = None,
     platform: ForPlatform = None,
@@ -204,10 +205,10 @@ def image(
 
     if format not in contents.FORMATS:
         refuse(f"--format {format}: choose one of {', '.join(contents.FORMATS)}")
-    if labels_only and (verify_labels or format == "labels" or env or python):
+    if labels_only and (verify_labels or format not in ("text", "json") or env or python):
         refuse("--labels-only looks into no layer: it goes with --format text or json, and --platform")
-    if verify_labels and format == "labels":
-        refuse("--verify-labels compares labels, --format labels makes them: choose one")
+    if verify_labels and format not in ("text", "json"):
+        refuse("--verify-labels compares labels: it goes with --format text or json")
     colour = format == "text" and has_colour(output, no_color)
     if labels_only:
         answer = contents.run_labels_only(
@@ -234,7 +235,7 @@ def libs(
         Optional[str],
         typer.Argument(help="A library, a program, a Python distribution or module; none: all GPU libraries here"),
     ] = None,
-    format: Format = "text",
+    format: PlainFormat = "text",
     output: Output = None,
     root: Root = None,
     image: FromImage = None,
@@ -285,7 +286,7 @@ def trace(
     ] = "auto",
     everything: Annotated[bool, typer.Option("--all", help="Every attempt, and what is missing normally")] = False,
     calls: Annotated[bool, typer.Option("--calls", help="The calls into driver, runtime and NVML too")] = False,
-    format: Format = "text",
+    format: PlainFormat = "text",
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
@@ -490,7 +491,7 @@ def recommend(
     ] = None,
     driver: Annotated[Optional[str], typer.Option("--driver", help="The nodes' driver: 535, 550.54.15")] = None,
     node: NodeOption = None,
-    format: Annotated[str, typer.Option("--format", help="text or json")] = "text",
+    format: PlainFormat = "text",
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
@@ -514,7 +515,7 @@ def recommend(
 @command("kb")
 def knowledge(
     words: Annotated[Optional[list[str]], typer.Argument(metavar="[TABLE] [WORD]...")] = None,
-    format: Format = "text",
+    format: PlainFormat = "text",
     output: Output = None,
 ) -> None:
     """List and search the knowledge base.
@@ -523,7 +524,8 @@ def knowledge(
     """
     from gpucheck.kb.command import NothingFound, list_tables, search
 
-    check_format(format)
+    if format not in ("text", "json"):
+        refuse(f"--format {format}: choose one of text, json")
     try:
         write(search(words, format) if words else list_tables(format), output)
     except NothingFound as error:

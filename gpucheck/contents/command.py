@@ -19,9 +19,10 @@ from gpucheck.images.opening import Image
 from gpucheck.images.records import Described
 from gpucheck.probes import observe
 from gpucheck.record import dataclass, replace
-from gpucheck.render import document
+from gpucheck.render import document, render
 
-FORMATS = ("text", "json", "labels")
+#: labels: a Dockerfile that sets them; the last three are those of every report.
+FORMATS = ("text", "json", "labels", "junit", "sarif", "html")
 
 FINE, PROBLEMS, UNKNOWN = 0, 1, 3
 STATUS = {Verdict.COMPATIBLE: FINE, Verdict.CONDITIONAL: FINE, Verdict.INCOMPATIBLE: PROBLEMS, Verdict.UNKNOWN: UNKNOWN}
@@ -94,6 +95,8 @@ def run(
         )
     if format == "json":
         return Answer(write(build(found)), status)
+    if format != "text":
+        return Answer(render(found.report, "image", format, False), status)
     return Answer(_printable(page.render(found.report, found.contents, colour=colour, everything=everything)), status)
 
 

@@ -25,6 +25,7 @@ from gpucheck.render import FORMATS, MATRIX_FORMATS, render, render_matrix
 from gpucheck.render.printable import printable
 from gpucheck.system import Rootfs
 from tests.cache import cache
+from tests.cli.test_commands import gpucheck
 from tests.compat.contracts import compat, image, required, torch
 from tests.machines import bare, healthy, messages
 from tests.machines import image as image_snapshot
@@ -251,3 +252,13 @@ def test_printable() -> None:
     assert printable("registry/app:1 ✓") == "registry/app:1 ✓"
     assert printable("\x1b[0m\n\udc80") == "\\x1b[0m\\n\\udc80"
     assert isinstance(nasty().kernel.messages, Seen)
+
+
+def test_the_command_image_writes_them_too(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text("ID=debian")
+    for format, start in (("junit", "<?xml"), ("sarif", "{"), ("html", "<!doctype html>")):
+        done = gpucheck("image", str(tmp_path), "--format", format)
+        assert done.returncode == 0 and done.stdout.startswith(start), done.stderr
+    done = gpucheck("image", str(tmp_path), "--labels-only", "--format", "html")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
