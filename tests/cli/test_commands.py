@@ -65,7 +65,7 @@ def saved(path: Path, snapshot: object) -> str:
         (("doctor", "--snapshot", "{binary}"), "--snapshot {binary}: not JSON ("),
         (("doctor", "--snapshot", "{deep}"), "--snapshot {deep}: not JSON ("),
         (("doctor", "--snapshot", "x", "--root", "/"), "--snapshot and --root exclude each other"),
-        (("doctor", "--env", "A=1"), "--env goes with --root: a live system has its own environment"),
+        (("doctor", "--env", "A=1"), "--env goes with --root or --image: a live system has its own environment"),
         (("doctor", "--root", "/", "--env", "A"), "--env A: expected NAME=VALUE"),
         (
             ("doctor", "--import", "torch; import os"),
@@ -73,9 +73,9 @@ def saved(path: Path, snapshot: object) -> str:
         ),
         (
             ("doctor", "--import", "x", "--root", "/"),
-            "--import runs something: it goes with this machine, not with --root or --snapshot",
+            "--import runs something: it goes with this machine, not with --root, --image or --snapshot",
         ),
-        (("doctor", "--format", "xml"), "--format xml: choose one of text, json"),
+        (("doctor", "--format", "xml"), "--format xml: choose one of text, json, junit, sarif, html"),
         (
             ("doctor", "--root", "{root}", "--output", "/no/such/folder/x"),
             "--output /no/such/folder/x: No such file or directory",
