@@ -57,7 +57,7 @@ The 88 failures that gpucheck was asked to know.
 {healthy_table}"""
 
 #: The first judgement of the held-out set, and with which rules.
-HELD_OUT = "14 of 47 with the rules of before the corpus"
+HELD_OUT = "14 of 47 with the rules of before the corpus, 33 of 47 with those that were written meanwhile"
 
 
 def row(found: Grade) -> str:
