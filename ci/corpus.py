@@ -48,10 +48,11 @@ authors of the rules saw them: {held_out}.
 The 88 failures that gpucheck was asked to know.
 
 {faults_table}
-{misses}
+{faults_misses}
 ## Held-out failures
 
 {unseen_table}
+{unseen_misses}
 ## Healthy systems
 
 {healthy_table}"""
@@ -85,20 +86,19 @@ def page(grades: dict[str, list[Grade]]) -> str:
     right = {kind: [found for found in each if not found.wrong] for kind, each in grades.items()}
     everything = [found for each in grades.values() for found in each]
     recorded = sum(found.fixture.kind == "snapshot" for found in everything)
-    misses = [found for found in grades["faults"] if found.wrong]
-    explained = "".join(f"- **{found.fixture.id}**: {found.fixture.miss}\n" for found in misses)
     values: dict[str, object] = {
         "all": len(everything),
         "probed": len(everything) - recorded,
         "recorded": recorded,
         "held_out": HELD_OUT,
         "faults_alone": sum(not found.also for found in right["faults"]),
-        "misses": f"\nNot right, and why:\n\n{explained}\n" if misses else "\n",
         "healthy_table": _table(
             ("system", "what it is", "source", "why it is known to be good", "complaints"), grades["healthy"]
         ),
     }
     for kind in ("faults", "unseen"):
+        missed = [f"- **{found.fixture.id}**: {found.fixture.miss}\n" for found in grades[kind] if found.wrong]
+        values[f"{kind}_misses"] = f"Not right, and why:\n\n{''.join(missed)}" if missed else ""
         values[f"{kind}_table"] = _table(("", "failure", "source", "gpucheck names", "right"), grades[kind])
     for kind, each in grades.items():
         share = f"{100 * len(right[kind]) / len(each):.0f} %"
