@@ -50,13 +50,15 @@ it: {blind_first}.
 The 88 failures that gpucheck was asked to know.
 
 {faults_table}
-{misses}
+{faults_misses}
 ## Held-out failures
 
 {unseen_table}
+{unseen_misses}
 ## Blind failures
 
 {blind_table}
+{blind_misses}
 ## Healthy systems
 
 {healthy_table}"""
@@ -96,8 +98,6 @@ def page(grades: dict[str, list[Grade]]) -> str:
     right = {kind: [found for found in each if not found.wrong] for kind, each in grades.items()}
     everything = [found for each in grades.values() for found in each]
     recorded = sum(found.fixture.kind == "snapshot" for found in everything)
-    misses = [found for found in grades["faults"] if found.wrong]
-    explained = "".join(f"- **{found.fixture.id}**: {found.fixture.miss}\n" for found in misses)
     values: dict[str, object] = {
         "all": len(everything),
         "probed": len(everything) - recorded,
@@ -105,12 +105,13 @@ def page(grades: dict[str, list[Grade]]) -> str:
         "held_out": HELD_OUT,
         "blind_first": BLIND,
         "faults_alone": sum(not found.also for found in right["faults"]),
-        "misses": f"\nNot right, and why:\n\n{explained}\n" if misses else "\n",
         "healthy_table": _table(
             ("system", "what it is", "source", "why it is known to be good", "complaints"), grades["healthy"]
         ),
     }
     for kind in ("faults", "unseen", "blind"):
+        missed = [f"- **{found.fixture.id}**: {found.fixture.miss}\n" for found in grades[kind] if found.wrong]
+        values[f"{kind}_misses"] = f"Not right, and why:\n\n{''.join(missed)}" if missed else ""
         values[f"{kind}_table"] = _table(("", "failure", "source", "gpucheck names", "right"), grades[kind])
     for kind, each in grades.items():
         share = f"{100 * len(right[kind]) / len(each):.0f} %"

@@ -12,6 +12,7 @@ from gpucheck.contract import GpuCode
 from gpucheck.finding import Verdict
 from gpucheck.kb import frameworks
 from gpucheck.kb.frameworks import Build
+from gpucheck.markers import satisfies
 from gpucheck.project.images import ours
 from gpucheck.versions import ComputeCapability
 
@@ -56,14 +57,27 @@ def index(row: Build) -> str:
 
 
 def base_image(row: Build) -> str:
-    """The base image of ours that its wheel belongs on; a plain one where we have none for its CUDA."""
-    majors = row.cuda_majors
-    fitting = [image for image in ours() if image.gpu and image.cuda and int(image.cuda) in majors]
-    return (
-        f"gpu-capable/{fitting[0].name}"
-        if fitting
-        else "python:3.13-slim (ours have no image for this CUDA; the wheel brings it)"
-    )
+    """The base image of ours that its wheel belongs on; a plain one where we have none for its CUDA and Python."""
+    tags = pythons(row)
+    for image in ours():
+        fits = image.gpu and image.cuda and int(image.cuda) in row.cuda_majors
+        if fits and (_tag(image.python) in tags if tags else satisfies(image.python, row.python)):
+            return f"gpu-capable/{image.name}"
+    newest = max(tags, key=_order, default="")
+    if not newest:
+        return "an image with glibc and a Python that it has wheels for (which, is not known here)"
+    return f"python:3.{newest.removeprefix('cp3')}-slim (ours have no image for this CUDA and Python; the wheel brings CUDA)"
+
+
+def pythons(row: Build) -> tuple[str, ...]:
+    """The CPython tags of its wheels, those of its version on PyPI where its own are not known; without free-threaded ones."""
+    same = (other for other in frameworks.builds(row.library) if other.version == row.version and other.pythons)
+    tags = row.pythons or next((other.pythons for other in same), ())
+    return tuple(tag for tag in tags if re.fullmatch(r"cp3\d+", tag))
+
+
+def _tag(python: str) -> str:
+    return f"cp{python.replace('.', '')}"
 
 
 @cache

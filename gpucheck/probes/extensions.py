@@ -10,8 +10,7 @@ from gpucheck import kb
 from gpucheck.elf import Elf, ElfError, read_elf
 from gpucheck.elf.lookup import Exports
 from gpucheck.elf.symbols import read_symbols
-from gpucheck.facts import Distributed, Library, Python, Seen, Unseen, Why
-from gpucheck.installed import Absent, Loads, Misfit
+from gpucheck.facts import Absent, Distributed, Library, Loads, Misfit, Python, Seen, Unseen, Why
 from gpucheck.probes.python import parse_torch_version, telling
 from gpucheck.probes.text import read_text
 from gpucheck.record import replace

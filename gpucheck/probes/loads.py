@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError
-from gpucheck.facts import Framework, Libc, Library, Python, Seen, Unseen, Why
-from gpucheck.installed import Absent, Loaded, Loads, Misfit, Packages, Preload
+from gpucheck.facts import (
+    Absent,
+    Framework,
+    Libc,
+    Library,
+    Loaded,
+    Loads,
+    Misfit,
+    Packages,
+    Preload,
+    Python,
+    Seen,
+    Unseen,
+    Why,
+)
 from gpucheck.kb.packages import wheels
 from gpucheck.markers import release
 from gpucheck.probes.libraries import folders

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Snapshot
+from gpucheck.facts import Framework, Loads, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Loads
 from gpucheck.rules import reading
 from gpucheck.rules.packages import installs
 from gpucheck.rules.rule import CannotTell, Layer, rule, seen

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Seen, Snapshot, Unseen
+from gpucheck.facts import Absent, Loaded, Loads, Misfit, Need, Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Absent, Loaded, Loads, Misfit, Need
 from gpucheck.kb.packages import Wheel, wheels_with
 from gpucheck.markers import release
 from gpucheck.rules import reading

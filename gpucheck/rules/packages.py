@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Framework, Need, Packages, Seen, Snapshot, Unseen, Wheel, Why
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Need, Packages, Wheel
 from gpucheck.kb import pairs
 from gpucheck.markers import release, satisfies
 from gpucheck.rules import reading

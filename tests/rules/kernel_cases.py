@@ -223,6 +223,23 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         ),
         FAIL,
     ),
+    (
+        "gpu-not-initialised",
+        "no interrupt, and the module gave up",
+        with_kernel(
+            bare(pci=Seen((pci(None),), "/sys")),
+            messages=messages(
+                "NVRM: Can't find an IRQ for your NVIDIA card!", "NVRM: None of the NVIDIA devices were initialized."
+            ),
+        ),
+        FAIL,
+    ),
+    (
+        "gpu-not-initialised",
+        "never loaded",
+        with_kernel(bare(pci=Seen((pci(None),), "/sys")), messages=messages()),
+        PASS,
+    ),
     ("gpu-not-initialised", "the log may not be read", undriven(), FAIL),
     ("gpu-not-initialised", "the log says nothing", undriven(messages=messages()), PASS),
     ("gpu-not-initialised", "kept for a virtual machine", healthy(pci=Seen((pci(), pci("vfio-pci")), "/sys")), PASS),
@@ -327,6 +344,23 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("wsl-without-gpu", "WSL 1", with_host(bare(), wsl=True, kernel=Seen("4.4.0-19041-Microsoft", "/proc")), FAIL),
     ("wsl-without-gpu", "no device", with_host(bare(), wsl=True), FAIL),
     ("wsl-without-gpu", "there", with_host(healthy(nodes=Seen((node("/dev/dxg"),), "/dev")), wsl=True), PASS),
+    (
+        "wsl-without-gpu",
+        "Windows keeps it back",
+        with_host(
+            bare(nodes=Seen((node("/dev/dxg"),), "/dev"), nvml=nvml_answers(17), cuda=answers(("cuInit", 100))),
+            wsl=True,
+        ),
+        FAIL,
+    ),
+    (
+        "wsl-without-gpu",
+        "another code",
+        with_host(
+            bare(nodes=Seen((node("/dev/dxg"),), "/dev"), nvml=nvml_answers(9), cuda=answers(("cuInit", 100))), wsl=True
+        ),
+        PASS,
+    ),
     ("wsl-without-gpu", "not WSL", bare(), PASS),
     ("wsl-without-gpu", "devices not seen", with_host(bare(nodes=UNREADABLE), wsl=True), UNKNOWN),
 ]

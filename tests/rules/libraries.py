@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from gpucheck.facts import Framework, Library, Python, Seen, Snapshot
+from gpucheck.facts import (
+    Absent,
+    Cached,
+    Framework,
+    Library,
+    Loaded,
+    Loads,
+    Lost,
+    Misfit,
+    Need,
+    Overlap,
+    Preload,
+    Python,
+    Seen,
+    Snapshot,
+    Tool,
+)
 from gpucheck.finding import Status
-from gpucheck.installed import Absent, Cached, Loaded, Loads, Lost, Misfit, Need, Overlap, Preload, Tool
 from gpucheck.record import replace
 from gpucheck.versions import ComputeCapability, CudaVersion
 from tests.machines import (
@@ -240,6 +255,8 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("package-files-missing", "not looked", healthy(packages=NOT_APPLICABLE), UNKNOWN),
     ("requirement-unmet", "torchvision for another torch", healthy(packages=packages(needs=(required("torchvision 0.22.1", "torch", "==2.7.1", "2.9.1+cu130"),))), FAIL),
     ("requirement-unmet", "an older cuDNN", healthy(packages=packages(needs=(required("torch 2.9.1", "nvidia-cudnn-cu13", "==9.13.0.50", "9.10.1.4"),))), FAIL),
+    ("requirement-unmet", "torch's cuDNN is too old for jax", healthy(packages=packages(needs=(required("jax-cuda12-plugin 0.6.2", "nvidia-cudnn-cu12", "<10.0,>=9.8", "9.5.1.17", "with-cuda"),))), FAIL),
+    ("requirement-unmet", "an extra that nobody asked for", healthy(packages=packages(needs=(required("jax-cuda12-plugin 0.6.2", "nvidia-cudnn-cu12", "<10.0,>=9.8", "", "with-cuda"),))), PASS),
     ("requirement-unmet", "not installed", healthy(packages=packages(needs=(required("torch 2.9.1", "nvidia-nccl-cu13", "==2.27.7", ""),))), FAIL),
     ("requirement-unmet", "another CUDA major", healthy(packages=packages(needs=(required("torch 2.9.1", "nvidia-cublas", "==13.0.0.19", "14.1.0.1"),))), FAIL),
     ("requirement-unmet", "a newer cuDNN of the same major", healthy(packages=packages(needs=(required("torch 2.9.1", "nvidia-cudnn-cu13", "==9.13.0.50", "9.26.0.51"),))), PASS),
