@@ -303,7 +303,7 @@ def _loaded(
 
 
 def _is_driver(soname: str) -> bool:
-    from gpucheck.trace.names import libraries
+    from gpucheck.kb.traced import libraries
 
     file = soname.rsplit("/", 1)[-1]
     return any(row.kind == "driver" and fnmatchcase(file, row.pattern) for row in libraries())
