@@ -106,17 +106,18 @@ def find_winners(
     unread: list[str] = []
     try:
         plain = Process(system, find_native_linker(system), cwd=working_directory(system))
-    except (ElfError, OSError) as error:
-        return winners, [str(error)]
-    for soname in sonames:
-        winners[soname].append(_winner(system, PROGRAM, plain.would_open(soname)))
-    if snapshot.pythons:
-        interpreter = start_interpreter(system, snapshot.pythons[0], snapshot.pythons[1:])
-        caller = interpreter.ctypes()
         for soname in sonames:
-            winner = _winner(system, PYTHON, interpreter.process.would_open(soname, caller))
-            if winner.path != winners[soname][0].path:
-                winners[soname].append(winner)
+            winners[soname].append(_winner(system, PROGRAM, plain.would_open(soname)))
+        if snapshot.pythons:
+            interpreter = start_interpreter(system, snapshot.pythons[0], snapshot.pythons[1:])
+            caller = interpreter.ctypes()
+            for soname in sonames:
+                winner = _winner(system, PYTHON, interpreter.process.would_open(soname, caller))
+                if winner.path != winners[soname][0].path:
+                    winners[soname].append(winner)
+    except (ElfError, OSError) as error:
+        # Who else gets what is not told either: a list with gaps would look like an answer.
+        return {soname: [] for soname in sonames}, [f"which copy a program gets: {error}"]
     for target in importing:
         name = f"{target.name} {target.version}".rstrip()
         try:

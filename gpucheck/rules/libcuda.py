@@ -132,6 +132,7 @@ def libcuda_off_loader_path(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
+    reading.need_search(snapshot)
     # What the linker came by and cannot load is another fault: libcuda-unloadable, libcuda-for-other-processor.
     passed_over = {path for path, _ in snapshot.libcuda.skipped}
     copies = [
@@ -226,6 +227,7 @@ def libcuda_for_other_processor(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
+    reading.need_search(snapshot)
     foreign = _foreign(snapshot)
     if not foreign or _usable(snapshot):
         comes_from_host(snapshot)
@@ -263,6 +265,7 @@ def libcuda_link_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
+    reading.need_search(snapshot)
     copies = _usable(snapshot)
     broken = [link for link in snapshot.broken_links if "/libcuda.so.1 " in link]
     if any(copy.path.endswith(".so.1") for copy in copies) or not (copies or broken):
