@@ -67,7 +67,10 @@ The 88 failures that gpucheck was asked to know.
 HELD_OUT = "14 of 47 with the rules of before the corpus, 33 of 47 with those that were written meanwhile"
 
 #: The first judgement of the blind set.
-BLIND = "11 of 25 were right at the first run; two more were named rightly in words that the fixture did not expect"
+BLIND = (
+    "11 of 25 were right at the first run. Two more were named rightly in words that the fixture did not expect, and four fixtures "
+    "then got what their thread has and they lacked (RECORD, METADATA, LD_LIBRARY_PATH, the whole torch)"
+)
 
 
 def row(found: Grade) -> str:

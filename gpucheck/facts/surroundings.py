@@ -94,6 +94,8 @@ class ContainerRuntime:
     """Of libnvidia-container."""
     cgroups: int | None = None
     """1 or 2: the version of control groups that holds the devices."""
+    docker_default: str = ""
+    """"default-runtime" in daemon.json; '' when it is not set: Docker then takes runc."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,7 +326,8 @@ def _missing(system: System, closure: Closure, libraries: tuple[Library, ...]) -
         if ("/" in each.soname and not each.fatal and not each.path) or _is_stump(system, each):
             # A part of the package itself: its list of files tells whether it should be there (package-files-missing).
             continue
-        if each.edge == "dlopen" and "/" not in each.soname and not is_known(each.soname):
+        named = is_known(each.soname) or each.soname.startswith("libnvrtc-builtins.so.")
+        if each.edge == "dlopen" and "/" not in each.soname and not named:
             # A part of the package that it opens by name; not every build of every version has it.
             continue
         # A file that is there, and fails for want of another one: that one is listed by itself.
