@@ -14,12 +14,12 @@ from gpucheck.elf.linker import find_native_linker
 from gpucheck.elf.search import working_directory
 from gpucheck.elf.tree import how
 from gpucheck.facts import Snapshot
+from gpucheck.kb import traced
 from gpucheck.libs.imports import import_closure
 from gpucheck.libs.interpreter import start_interpreter
 from gpucheck.libs.targets import Installed
 from gpucheck.probes.libraries import toolkit_folders
 from gpucheck.system import System
-from gpucheck.trace import names
 
 #: Requesters that are no distribution.
 PROGRAM, PYTHON = "a program", "Python"
@@ -28,7 +28,7 @@ PROGRAM, PYTHON = "a program", "Python"
 @cache
 def _pattern() -> re.Pattern[str]:
     patterns = [f"{row.stem}.so.*" for row in kb.sonames()]
-    patterns += [row.pattern for row in names.libraries() if row.kind == "toolkit"]
+    patterns += [row.pattern for row in traced.libraries() if row.kind == "toolkit"]
     return re.compile("|".join(translate(pattern) for pattern in patterns))
 
 
@@ -106,17 +106,18 @@ def find_winners(
     unread: list[str] = []
     try:
         plain = Process(system, find_native_linker(system), cwd=working_directory(system))
-    except (ElfError, OSError) as error:
-        return winners, [str(error)]
-    for soname in sonames:
-        winners[soname].append(_winner(system, PROGRAM, plain.would_open(soname)))
-    if snapshot.pythons:
-        interpreter = start_interpreter(system, snapshot.pythons[0], snapshot.pythons[1:])
-        caller = interpreter.ctypes()
         for soname in sonames:
-            winner = _winner(system, PYTHON, interpreter.process.would_open(soname, caller))
-            if winner.path != winners[soname][0].path:
-                winners[soname].append(winner)
+            winners[soname].append(_winner(system, PROGRAM, plain.would_open(soname)))
+        if snapshot.pythons:
+            interpreter = start_interpreter(system, snapshot.pythons[0], snapshot.pythons[1:])
+            caller = interpreter.ctypes()
+            for soname in sonames:
+                winner = _winner(system, PYTHON, interpreter.process.would_open(soname, caller))
+                if winner.path != winners[soname][0].path:
+                    winners[soname].append(winner)
+    except (ElfError, OSError) as error:
+        # Who else gets what is not told either: a list with gaps would look like an answer.
+        return {soname: [] for soname in sonames}, [f"which copy a program gets: {error}"]
     for target in importing:
         name = f"{target.name} {target.version}".rstrip()
         try:

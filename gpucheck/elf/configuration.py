@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import NotKept, System
 
 PATH = "/etc/ld.so.conf"
 #: ldconfig itself has no limit and recurses for ever on a file that includes itself.
@@ -31,6 +31,8 @@ def _lines(system: System, path: str, left: list[int]) -> Iterator[tuple[str, st
     left[0] -= 1
     try:
         text = system.read(path).decode("utf-8", "surrogateescape")
+    except NotKept:
+        raise
     except OSError:
         return
     for line in text.split("\n"):

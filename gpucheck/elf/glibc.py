@@ -15,6 +15,7 @@ from gpucheck.elf.objects import Fatal, Object, Skip, State, Step
 from gpucheck.elf.reader import MACHINES, Elf, ElfError, Header, read_elf, read_header
 from gpucheck.elf.resolution import Edge, How
 from gpucheck.elf.tokens import absolute, directories, expand
+from gpucheck.system.protocol import NotKept
 
 PRELOAD_FILE = "/etc/ld.so.preload"
 ELFOSABI_SYSV, ELFOSABI_GNU = 0, 3
@@ -43,6 +44,8 @@ class Glibc:
                 found.append((name, "LD_PRELOAD", None))
         try:
             text = state.system.read(PRELOAD_FILE).decode("utf-8", "surrogateescape")
+        except NotKept:
+            raise
         except OSError:
             text = ""
         text = "\n".join(line.partition("#")[0] for line in text.split("\n"))
@@ -103,6 +106,8 @@ class Glibc:
             return Skip("permission denied")
         except IsADirectoryError:
             raise Fatal("cannot read file data: Is a directory") from None
+        except NotKept:
+            raise
         except OSError as error:
             # open_path goes on after ENOENT and EACCES only.
             return Skip(error.strerror or str(error), error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR))

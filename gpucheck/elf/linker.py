@@ -10,7 +10,7 @@ import re
 from gpucheck.elf.cpu import Cpu, read_cpu
 from gpucheck.elf.reader import Elf, ElfError, Header, read_elf, read_header
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import NotKept, System
 
 #: Multiarch directory names: https://wiki.debian.org/Multiarch/Tuples
 TRIPLETS = {
@@ -110,12 +110,16 @@ def find_native_linker(system: System, cpu: Cpu | None = None, tunables: str = "
     for path in ("/bin/sh", "/usr/bin/env", "/bin/busybox", "/usr/bin/python3", "/sbin/ldconfig"):
         try:
             return find_linker(system, read_elf(system, path), cpu, tunables)
+        except NotKept:
+            raise
         except (OSError, ElfError):
             continue
     for key, path in INTERPRETERS.items():
         for name in (path, f"/lib/ld-musl-{MUSL_NAMES[key]}.so.1"):
             try:
                 return read_linker(system, name, read_header(system, name), cpu, tunables)
+            except NotKept:
+                raise
             except (OSError, ElfError):
                 continue
     raise ElfError("/lib", "no dynamic linker (ld.so) is there")
@@ -129,6 +133,8 @@ def read_linker(system: System, path: str, elf: Elf | Header, cpu: Cpu | None = 
         return Linker(path, True, machine, bits, musl_directories(system, path, name), little=elf.little)
     try:
         data = system.read(path, MAX_LINKER)
+    except NotKept:
+        raise
     except OSError:
         data = b""
     directories = built_in_directories(data) or common_directories(system, machine, bits)
@@ -195,6 +201,8 @@ def musl_directories(system: System, path: str, name: str) -> tuple[str, ...]:
         text = system.read(f"{prefix}/etc/ld-musl-{architecture}.path", 1 << 20).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         text = "/lib:/usr/local/lib:/usr/lib"
+    except NotKept:
+        raise
     except OSError:
         text = ""
     return tuple(part for part in text.replace("\n", ":").split(":") if part)

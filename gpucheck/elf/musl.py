@@ -9,6 +9,7 @@ from gpucheck.elf.objects import Fatal, Object, Skip, State, Step
 from gpucheck.elf.reader import Elf, ElfError, read_elf
 from gpucheck.elf.resolution import Edge, How
 from gpucheck.elf.tokens import absolute
+from gpucheck.system.protocol import NotKept
 
 #: Names with these after ``lib`` are the linker itself, which is libc too.
 RESERVED = tuple(f"lib{name}." for name in ("c", "pthread", "rt", "m", "dl", "util", "xnet"))
@@ -67,6 +68,8 @@ class Musl:
             return Skip("permission denied")
         except IsADirectoryError:
             raise Fatal("Is a directory") from None
+        except NotKept:
+            raise
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 return Skip("File name too long")

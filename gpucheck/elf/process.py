@@ -18,7 +18,7 @@ from gpucheck.elf.reader import DF_1_NOOPEN, ET_DYN, Elf, ElfError, read_elf
 from gpucheck.elf.resolution import Candidate, Edge, How, Note, Resolution, there
 from gpucheck.elf.tokens import absolute
 from gpucheck.record import replace
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import NotKept, System
 
 #: Bounds for a malicious set of files; the largest real closures have a few hundred objects and try thousands of paths.
 MAX_OBJECTS = 4096
@@ -122,6 +122,8 @@ class Process:
                     hit = self._search(single, name, resolution.edge, [])
                     if hit is not None:
                         found.setdefault(self.system.status(hit[1]).identity, (hit[1], step.how))
+        except NotKept:
+            raise
         except (Fatal, OSError):
             pass
         return tuple(found.values())
@@ -145,6 +147,8 @@ class Process:
                 self._cache = read_cache(self.system, self.linker.machine, self.linker.bits)
             except FileNotFoundError:
                 self._cache = "/etc/ld.so.cache is not there (ldconfig makes it)"
+            except NotKept:
+                raise
             except OSError as error:
                 self._cache = f"/etc/ld.so.cache: {error.strerror}"
             except ElfError as error:
@@ -297,6 +301,8 @@ class Process:
         try:
             elf = read_elf(self.system, path)
             identity = self.system.status(path).identity
+        except NotKept:
+            raise
         except (OSError, ElfError):
             return
         item = self.linker_object = Object(elf, path, posixpath.dirname(path), len(self.objects), self.main)

@@ -10,7 +10,7 @@ from gpucheck.elf.objects import Object
 from gpucheck.elf.search import plain_process
 from gpucheck.facts import Python
 from gpucheck.record import dataclass
-from gpucheck.system import System
+from gpucheck.system import NotKept, System
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ def start_interpreter(
     for candidate in _candidates(system, ([environment] if environment else []) + list(others)):
         try:
             process = start(system, candidate, env=env)
+        except NotKept:
+            raise
         except (ElfError, OSError):
             # A script (the shims of pyenv), a dangling link, a static program.
             continue

@@ -11,7 +11,7 @@ from gpucheck.elf.tokens import absolute
 from gpucheck.facts import Python
 from gpucheck.probes.python import canonical, distributions
 from gpucheck.record import dataclass
-from gpucheck.system import System
+from gpucheck.system import NotKept, System
 
 #: torch's list of files has 2 MB.
 MAX_LIST: Final = 32 << 20
@@ -150,6 +150,8 @@ def _listed(system: System, record: str) -> tuple[str, ...]:
     """The files in a RECORD, which is CSV; none when there is no such list."""
     try:
         text = system.read(record, MAX_LIST).decode("utf-8", "surrogateescape")
+    except NotKept:
+        raise
     except OSError:
         return ()
     text = text.replace("\0", "")

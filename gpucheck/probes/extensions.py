@@ -14,7 +14,7 @@ from gpucheck.facts import Absent, Distributed, Library, Loads, Misfit, Python, 
 from gpucheck.probes.python import parse_torch_version, telling
 from gpucheck.probes.text import read_text
 from gpucheck.record import replace
-from gpucheck.system import System
+from gpucheck.system import NotKept, System
 
 #: Distributions with compiled code that is linked with torch's, or with CUDA's libraries beside torch.
 EXTENSIONS: Final = (
@@ -25,6 +25,7 @@ EXTENSIONS: Final = (
 #: The names of torch's C++ interface, which is not stable between versions: at::, c10::, torch::, caffe2::.
 INTERFACE: Final = re.compile(r"_ZT?[A-Z]*K?(?:2at|3c10|5torch|6caffe2)|aoti_torch_")
 TORCH_LIBRARY: Final = re.compile(r"lib(torch|c10|caffe2|shm)[\w]*\.so$")
+REASON: Final = "it is linked with torch"
 #: Some bring hundreds of libraries; a mismatch shows in the first ones.
 MAX_LIBRARIES: Final = 40
 
@@ -44,7 +45,11 @@ def extensions(
         if not re.fullmatch(EXTENSIONS, dist.name):
             continue
         here = [each for each in environments if dist.location in each.packages]
-        target = find_distribution(system, dist.name, here)
+        try:
+            target = find_distribution(system, dist.name, here)
+        except NotKept as error:
+            found.append(Loads(dist.name, dist.version, dist.location, REASON, (), (), (), (str(error),)))
+            continue
         if target is None:
             continue
         torch = torches[dist.location]
@@ -60,7 +65,7 @@ def extensions(
             except (ElfError, OSError) as error:
                 unread.append(str(error))
         found.append(
-            Loads(dist.name, dist.version, dist.location, "it is linked with torch", (), tuple(missing.values()), tuple(misfits), tuple(unread))
+            Loads(dist.name, dist.version, dist.location, REASON, (), tuple(missing.values()), tuple(misfits), tuple(unread))
         )  # fmt: skip
     if not found:
         return Unseen(Why.ABSENT, tuple(homes), "no extension of torch is installed")
@@ -139,6 +144,8 @@ class Torch:
         if path not in self._exports:
             try:
                 self._exports[path] = Exports(self.system, read_elf(self.system, path))
+            except NotKept:
+                raise
             except (ElfError, OSError):
                 self._exports[path] = None
         return self._exports[path]

@@ -31,7 +31,7 @@ from gpucheck.probes.python import parse_assignments
 from gpucheck.probes.suspicion import is_known, suspicion
 from gpucheck.probes.text import read_text
 from gpucheck.record import replace
-from gpucheck.system import System
+from gpucheck.system import NotKept, System
 
 if TYPE_CHECKING:
     from gpucheck.elf.closure import Closure
@@ -182,6 +182,9 @@ def programs(system: System, environments: Sequence[Python], libraries: tuple[Li
             process.dlopen(library.soname if library.path.rpartition("/")[0] in searched else library.path)
         followed = follow(process)
         closure = summarize(process, "any program", opened_by_rows(followed), followed.unread)
+    except NotKept as error:
+        yield Loads(ANY_PROGRAM, "", "", "the search path leads to CUDA libraries", (), (), (), (str(error),))
+        return
     except (ElfError, OSError):
         return
     found = _summary(system, ANY_PROGRAM, "", "", "the search path leads to CUDA libraries", closure, (), libraries)
@@ -303,7 +306,7 @@ def _loaded(
 
 
 def _is_driver(soname: str) -> bool:
-    from gpucheck.trace.names import libraries
+    from gpucheck.kb.traced import libraries
 
     file = soname.rsplit("/", 1)[-1]
     return any(row.kind == "driver" and fnmatchcase(file, row.pattern) for row in libraries())
@@ -377,6 +380,8 @@ def _nccl_misfits(system: System, closure: Closure) -> Iterator[Misfit]:
                     message = f"{each.requester}: undefined symbol: {wanted.name}"
                     yield Misfit(each.requester, each.soname, each.path, "", wanted.name, message, provider.how)
                     return
+        except NotKept:
+            raise
         except (ElfError, OSError, StopIteration):
             continue
 
@@ -394,6 +399,8 @@ def preloads(system: System) -> Seen[tuple[Preload, ...]] | Unseen:
     try:
         text = system.read("/etc/ld.so.preload").decode("utf-8", "surrogateescape")
         asked += [(name, "/etc/ld.so.preload") for line in text.splitlines() for name in re.split(r"[ \t:]+", line.partition("#")[0]) if name]  # fmt: skip
+    except NotKept as error:
+        return Unseen(Why.UNREADABLE, ("/etc/ld.so.preload",), str(error))
     except OSError:
         pass
     if not asked:

@@ -11,7 +11,7 @@ from typing import Final
 from gpucheck.facts import Distributed, Host, Lost, Need, Overlap, Packages, Python, Seen, Unseen, Wheel, Why
 from gpucheck.markers import holds
 from gpucheck.probes.python import canonical, telling
-from gpucheck.system import System
+from gpucheck.system import NotKept, System
 
 #: Requirements stand in the head of METADATA, before the description.
 MAX_HEAD: Final = 256 << 10
@@ -46,17 +46,17 @@ def packages(
         )
     unread: list[str] = []
     folders = {dist: folder for dist in known if (folder := _folder(system, dist))}
-    wheels = tuple(_wheel(system, dist, folder) for dist, folder in folders.items())
-    return Seen(
-        Packages(
-            wheels,
+    try:
+        together = Packages(
+            tuple(_wheel(system, dist, folder) for dist, folder in folders.items()),
             tuple(_needs(system, environments, installed, folders, host, unread)),
             tuple(_overlaps(system, folders)),
             tuple(_lost(system, folders)),
             tuple(unread),
-        ),
-        "the .dist-info folders",
-    )
+        )
+    except NotKept as error:
+        return Unseen(Why.UNREADABLE, tuple(folders.values()), str(error))
+    return Seen(together, "the .dist-info folders")
 
 
 def _folder(system: System, dist: Distributed) -> str:
@@ -77,6 +77,8 @@ def _wheel(system: System, dist: Distributed, folder: str) -> Wheel:
 def _read(system: System, path: str, limit: int) -> str:
     try:
         return system.read(path, limit).decode("utf-8", "replace")
+    except NotKept:
+        raise
     except OSError:
         return ""
 
@@ -223,6 +225,8 @@ def _lost(system: System, folders: dict[Distributed, str]) -> Iterator[Lost]:
     for dist, folder in folders.items():
         try:
             record = system.read(f"{folder}/RECORD", MAX_LIST)
+        except NotKept:
+            raise
         except OSError:
             continue
         paths = _shared_objects(record)

@@ -132,6 +132,8 @@ def _libcuda_for_triton(system: System, dist: Distributed, cache: Seen[tuple[Cac
     if chosen := system.env.get("TRITON_LIBCUDA_PATH"):
         yield Tool("libcuda", user, _first(system, [f"{chosen}/{name}"]), None, ("TRITON_LIBCUDA_PATH",))
         return
+    if any(isinstance(text, Unseen) and text.why is Why.UNREADABLE for text in texts):
+        return
     if not code and release(dist.version) >= (2, 2):
         # Where it looks changed from version to version since then, and only its code tells.
         return

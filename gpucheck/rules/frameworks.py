@@ -166,7 +166,7 @@ def gpu_not_covered_by_build(snapshot: Snapshot) -> Iterator[Complaint]:
     yield from dropped
     known = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
     if not known:
-        if any(framework.gpu for framework in snapshot.frameworks) and not dropped:
+        if any(framework.gpu is not False for framework in snapshot.frameworks) and not dropped:
             raise CannotTell("the files of the framework do not tell its architectures")
         return
     gpus = reading.capable(snapshot)
@@ -264,8 +264,11 @@ def ptx_newer_than_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     gpus = reading.capable(snapshot)
     supported = reading.supported_cuda(snapshot)
-    for framework in snapshot.frameworks:
-        if not framework.gpu or not framework.architectures or not framework.cuda:
+    known = [framework for framework in snapshot.frameworks if framework.gpu and framework.architectures]
+    if not known and any(framework.gpu is not False for framework in snapshot.frameworks):
+        raise CannotTell("the files of the framework do not tell its architectures")
+    for framework in known:
+        if not framework.cuda:
             continue
         if not gpus or not supported:
             raise CannotTell("neither a GPU's compute capability nor the driver's CUDA version is known")

@@ -73,8 +73,8 @@ def compat_always_used(snapshot: Snapshot) -> Iterator[Complaint]:
     if not _only_files(snapshot):
         return
     chosen = reading.chosen_libcuda(snapshot)
-    if chosen is None and snapshot.libcuda.how == "unknown":
-        raise CannotTell("the dynamic linker's search could not be followed", snapshot.libcuda.considered)
+    if chosen is None:
+        reading.need_search(snapshot)
     if chosen is None or chosen.kind != "compat":
         return
     folder = chosen.path.rpartition("/")[0]

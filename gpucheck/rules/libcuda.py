@@ -30,12 +30,6 @@ def comes_from_host(snapshot: Snapshot) -> None:
         raise CannotTell("libcuda comes from the host when a container starts; these are only files")
 
 
-def searched(snapshot: Snapshot) -> None:
-    """Raises ``CannotTell`` where it is not known what the dynamic linker would give: nothing follows from finding nothing."""
-    if snapshot.libcuda.how == "unknown":
-        raise CannotTell("what the dynamic linker gives for libcuda.so.1 is not known", snapshot.libcuda.considered)
-
-
 def _foreign(snapshot: Snapshot) -> dict[str, str]:
     """Copies of a real libcuda that are for another processor, by path, and for which."""
     passed_over = dict(snapshot.libcuda.skipped)
@@ -82,7 +76,7 @@ def libcuda_missing(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     if isinstance(snapshot.cuda, Seen):
         return
-    searched(snapshot)
+    reading.need_search(snapshot)
     inside = reading.in_container(snapshot)
     nodes = inside and reading.node(snapshot, "/dev/nvidiactl") is not None
     module = snapshot.kernel.driver.value.version if isinstance(snapshot.kernel.driver, Seen) else None
@@ -139,7 +133,7 @@ def libcuda_off_loader_path(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
-    searched(snapshot)
+    reading.need_search(snapshot)
     # What the linker came by and cannot load is another fault: libcuda-unloadable, libcuda-for-other-processor.
     passed_over = {path for path, _ in snapshot.libcuda.skipped}
     copies = [
@@ -234,7 +228,7 @@ def libcuda_for_other_processor(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
-    searched(snapshot)
+    reading.need_search(snapshot)
     foreign = _foreign(snapshot)
     if not foreign or _usable(snapshot):
         comes_from_host(snapshot)
@@ -272,7 +266,7 @@ def libcuda_link_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if snapshot.libcuda.path or isinstance(snapshot.cuda, Seen):
         return
-    searched(snapshot)
+    reading.need_search(snapshot)
     copies = _usable(snapshot)
     broken = [link for link in snapshot.broken_links if "/libcuda.so.1 " in link]
     if any(copy.path.endswith(".so.1") for copy in copies) or not (copies or broken):

@@ -6,6 +6,7 @@ from gpucheck import kb
 from gpucheck.facts import Call, DeviceNode, Gpu, Library, PciDevice, Seen, Service, Snapshot, SystemPackage, Why
 from gpucheck.finding import Evidence, Severity
 from gpucheck.kb.drivers import Implemented, implemented_cuda
+from gpucheck.rules.rule import CannotTell
 from gpucheck.versions import ComputeCapability, DriverVersion
 
 
@@ -134,6 +135,12 @@ def supported_cuda(snapshot: Snapshot) -> tuple[Implemented, str] | None:
         return None
     implemented = implemented_cuda(known[0])
     return implemented, f"driver {known[0]} in {known[1]}; {implemented.reference}"
+
+
+def need_search(snapshot: Snapshot) -> None:
+    """Raises ``CannotTell`` where the linker's search for libcuda could not be followed: that it is not found says nothing then."""
+    if snapshot.libcuda.how == "unknown":
+        raise CannotTell("the dynamic linker's search could not be followed", snapshot.libcuda.considered)
 
 
 def chosen_libcuda(snapshot: Snapshot) -> Library | None:

@@ -23,6 +23,8 @@ from gpucheck.system import Rootfs
 from tests.cache import cache
 from tests.needs import missing
 
+ENV = {"PATH": "/opt/venv/bin:/usr/bin:/bin"}
+
 
 def environment(name: str) -> Path:
     place = cache() / ("torch" if name == "torch" else f"wheels/{name}")
@@ -56,20 +58,19 @@ def in_layers(root: Path, env: Mapping[str, str]) -> ImageSystem:
     return ImageSystem(union, (index,), env, str(root))
 
 
+def installed_in(root: Path, place: Path) -> tuple[Path, dict[str, str]]:
+    """Debian with an environment of wheels, and its variables: hard links, because gigabytes take long to copy."""
+    subprocess.run(["cp", "-al", str(debian()), str(root)], check=True)
+    (root / "opt/venv").mkdir(parents=True)
+    subprocess.run(["cp", "-al", str(place / "lib"), str(root / "opt/venv/lib")], check=True)
+    (root / "opt/venv/pyvenv.cfg").write_text("home = /usr/bin\n")
+    return root, {**ENV, "VIRTUAL_ENV": "/opt/venv"}
+
+
 @pytest.mark.parametrize("name", ["debian", "cupy", "torch"])
 def test_real_wheels(name: str, tmp_path: Path) -> None:
-    env = {"PATH": "/opt/venv/bin:/usr/bin:/bin"}
-    if name == "debian":
-        root, target = debian(), "torch"
-    else:
-        # Hard links, because gigabytes take long to copy.
-        root, target = tmp_path / "root", name
-        place = environment(name)
-        subprocess.run(["cp", "-al", str(debian()), str(root)], check=True)
-        (root / "opt/venv").mkdir(parents=True)
-        subprocess.run(["cp", "-al", str(place / "lib"), str(root / "opt/venv/lib")], check=True)
-        (root / "opt/venv/pyvenv.cfg").write_text("home = /usr/bin\n")
-        env["VIRTUAL_ENV"] = "/opt/venv"
+    target = "torch" if name == "debian" else name
+    root, env = (debian(), ENV) if name == "debian" else installed_in(tmp_path / "root", environment(name))
     unpacked, layers = Rootfs(str(root), env), in_layers(root, env)
     assert encode(observe(layers)) == encode(observe(unpacked))
     for asked in (target, None, "libc.so.6", "/bin/sh"):
