@@ -27,12 +27,12 @@ from pathlib import Path
 from gpucheck.elf.closure import Closure
 from gpucheck.elf.resolution import Resolution
 from gpucheck.elf.search import start
+from gpucheck.kb.traced import is_library
 from gpucheck.libs.imports import belonging, import_closure
 from gpucheck.libs.interpreter import start_interpreter
 from gpucheck.libs.targets import Installed, find_target
 from gpucheck.probes.python import pythons
 from gpucheck.system import Local, Rootfs, System
-from gpucheck.trace.names import is_library
 
 
 @dataclass(frozen=True)

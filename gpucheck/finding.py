@@ -96,6 +96,15 @@ class Verdict(str, Enum):
     INCOMPATIBLE = "incompatible"
     UNKNOWN = "unknown"
 
+    def exit_code(self, strict: bool = False) -> int:
+        """0 fine (``conditional`` too unless ``strict``), 1 problems, 3 could not tell."""
+        return {
+            Verdict.COMPATIBLE: 0,
+            Verdict.CONDITIONAL: 1 if strict else 0,
+            Verdict.INCOMPATIBLE: 1,
+            Verdict.UNKNOWN: 3,
+        }[self]
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -140,10 +149,5 @@ class Report:
         return walk(self.findings)
 
     def exit_code(self, strict: bool = False) -> int:
-        """0 fine (``conditional`` too unless ``strict``), 1 problems, 3 could not tell."""
-        return {
-            Verdict.COMPATIBLE: 0,
-            Verdict.CONDITIONAL: 1 if strict else 0,
-            Verdict.INCOMPATIBLE: 1,
-            Verdict.UNKNOWN: 3,
-        }[self.verdict]
+        """That of the verdict."""
+        return self.verdict.exit_code(strict)

@@ -19,29 +19,46 @@ else:
     from operator import attrgetter
 
     def _init(self, *values, **named):
+        given = len(values)
+        if named or not self.__required__ <= given <= len(self.__setters__):
+            values = _complete(self, values, named)
+        elif given != len(self.__setters__):
+            values += self.__rest__[given:]
+        for store, value in zip(self.__setters__, values):
+            store(self, value)
+
+    def _init_named(self, *values, **named):
+        for store, value in zip(self.__setters__, _complete(self, values, named)):
+            store(self, value)
+
+    def _complete(self, values, named):
         names = self.__match_args__
         if len(values) > len(names):
             raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(values)}")
         given = dict(zip(names, values))
         if twice := given.keys() & named:
             raise TypeError(f"{type(self).__name__}: {', '.join(twice)} given twice")
-        given.update(named)
-        for name, default in self.__defaults__.items():
-            value = given.pop(name, default)
+        if wrong := named.keys() - self.__defaults__.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(wrong))}")
+        found = {**self.__defaults__, **given, **named}
+        for name, value in found.items():
             if value is MISSING:
                 raise TypeError(f"{type(self).__name__}: no {name}")
-            object.__setattr__(self, name, value)
-        if given:
-            raise TypeError(f"{type(self).__name__} has no {', '.join(given)}")
+        return found.values()
 
     def _refuse(self, name, value=None):
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed: it is frozen")
 
+    def _few(self):
+        return tuple([getattr(self, name) for name in self.__defaults__])
+
     def _values(self):
-        return tuple(getattr(self, name) for name in self.__defaults__)
+        return self.__read__(self)
 
     def _equal(self, other):
-        return _values(self) == _values(other) if type(self) is type(other) else NotImplemented
+        if type(self) is not type(other):
+            return NotImplemented
+        return self is other or _values(self) == _values(other)
 
     def _hash(self):
         return hash((type(self).__name__, _values(self)))
@@ -82,6 +99,8 @@ else:
             }
             for name, method in METHODS.items():
                 space.setdefault(name, method)
+            if kw_only:
+                space["__init__"] = _init_named
             if "__hash__" not in cls.__dict__ or cls.__dict__["__hash__"] is None:
                 space["__hash__"] = _hash
             if order:
@@ -93,7 +112,13 @@ else:
             space["__slots__"] = tuple(own)
             space["__defaults__"] = defaults
             space["__match_args__"] = () if kw_only else tuple(defaults)
-            return type(cls)(cls.__name__, cls.__bases__, space)
+            made = type(cls)(cls.__name__, cls.__bases__, space)
+            made.__setters__ = tuple([getattr(made, name).__set__ for name in defaults])
+            made.__rest__ = rest = tuple(defaults.values())
+            made.__required__ = max([at for at, value in enumerate(rest, 1) if value is MISSING], default=0)
+            # attrgetter gives a tuple for two names and more.
+            made.__read__ = attrgetter(*defaults) if len(rest) > 1 else staticmethod(_few)
+            return made
 
         return make
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpucheck.facts import (
     SCHEMA,
+    Cached,
     Call,
     Choice,
     Container,
@@ -18,17 +19,22 @@ from gpucheck.facts import (
     KernelMessage,
     Libc,
     Library,
+    Loads,
+    Lost,
     ModuleFile,
+    Need,
     Nvml,
+    Overlap,
+    Packages,
     PciDevice,
     Python,
     Runtime,
     Seen,
     Snapshot,
     Unseen,
+    Wheel,
     Why,
 )
-from gpucheck.installed import Cached, Loads, Lost, Need, Overlap, Packages, Wheel
 from gpucheck.record import replace
 from gpucheck.versions import ComputeCapability, CudaVersion, DriverVersion
 

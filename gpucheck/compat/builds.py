@@ -91,12 +91,21 @@ def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
+@remembered
+def _of(row: Build, architecture: str) -> tuple[GpuCode, needs.Demand | None]:
+    """The code of a build, and what it wants of libcuda; None when its CUDA is not known."""
+    code = code_of(row, architecture)
+    if code.cuda_major is None:
+        return code, None
+    return code, needs.Demand((row.library,), code.cuda_major, code.cuda, row.reference)
+
+
 def runs(row: Build, libcuda: needs.Libcuda, gpus: tuple[NodeGpu, ...], architecture: str) -> bool:
     """Whether a build surely starts and has machine code for each GPU."""
-    code = code_of(row, architecture)
-    if code.cuda_major is None or (row.driver and libcuda.version and needs.newest_of(libcuda.version) < row.driver):
+    code, demand = _of(row, architecture)
+    if demand is None or (row.driver and libcuda.version and needs.newest_of(libcuda.version) < row.driver):
         return False
-    refused = needs.starts(needs.Demand((row.library,), code.cuda_major, code.cuda, row.reference), libcuda)
+    refused = needs.starts(demand, libcuda)
     if refused and refused.verdict in (Verdict.INCOMPATIBLE, Verdict.UNKNOWN):
         return False
     return all(gpu.capability and needs.coverage(code, gpu.capability).how == "sass" for gpu in gpus)

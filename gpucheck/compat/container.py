@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.compat import require
+from gpucheck import require
 from gpucheck.compat.cell import Reason
 from gpucheck.compat.node import Node, NodeGpu
 from gpucheck.contract import Contract

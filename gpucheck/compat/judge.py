@@ -38,16 +38,25 @@ def _rows(contracts: Sequence[Contract], nodes: Sequence[Node]) -> Iterator[tupl
         zip(nodes, places, shared(map(own_libcuda, nodes)), shared(map(hardware, nodes)), shared(map(route, nodes)))
     )
     wanted, forwards = shared(map(wants, contracts)), shared(contract.forward for contract in contracts)
-    judged: dict[tuple[int, int], tuple[Reasons, ...]] = {}
+    # Without cuda-compat in the image it makes no difference how a node's containers get a driver.
+    spots = _numbered((id(host), id(machine), id(way)) for _, _, host, machine, way in columns)
+    bare_spots = _numbered((id(host), id(machine)) for _, _, host, machine, _ in columns)
+    judged: dict[int, dict[int, tuple[Reasons, ...]]] = {}
     # Answers are shared between cells, so their identities tell cells apart faster than their texts.
+    alike: dict[tuple[Reasons, ...], tuple[Reasons, ...]] = {}
     joined: dict[tuple[int, int], Cell] = {}
     for contract, kind, want, forward in zip(contracts, kinds, wanted, forwards):
         row = []
-        for node, place, host, machine, way in columns:
-            answers = judged.get((kind, place))
+        known = judged.setdefault(kind, {})
+        rests: dict[int, Reasons] = {}
+        for spot, (node, place, host, machine, way) in zip(spots if forward else bare_spots, columns):
+            answers = known.get(place)
             if answers is None:
-                answers = judged[kind, place] = tuple(tuple(part.judge(contract, node)) for part in PARTS)
-            rest = libraries(want, forward, host, machine, way)
+                answers = tuple(tuple(part.judge(contract, node)) for part in PARTS)
+                answers = known[place] = alike.setdefault(answers, answers)
+            rest = rests.get(spot)
+            if rest is None:
+                rest = rests[spot] = libraries(want, forward, host, machine, way)
             cell = joined.get((id(answers), id(rest)))
             if cell is None:
                 found = _ordered_parts((*answers, rest))
@@ -65,7 +74,12 @@ def _sharing(contracts: Sequence[Contract], nodes: Sequence[Node]) -> tuple[list
         return found
 
     return [
-        replace(contract, code=same(tuple(map(same, contract.code))), forward=same(contract.forward))
+        replace(
+            contract,
+            code=same(tuple(same(replace(code, cuda=same(code.cuda))) for code in contract.code)),
+            runtimes=tuple(replace(runtime, cuda=same(runtime.cuda)) for runtime in contract.runtimes),
+            forward=same(contract.forward),
+        )
         for contract in contracts
     ], [
         replace(
@@ -90,7 +104,7 @@ def _ordered_parts(parts: Iterable[Reasons]) -> Reasons:
     return ordered(found)
 
 
-def _numbered(keys: Iterator[Hashable]) -> list[int]:
+def _numbered(keys: Iterable[Hashable]) -> list[int]:
     """Equal keys get one number: comparing numbers is cheap."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(key, len(numbers)) for key in keys]

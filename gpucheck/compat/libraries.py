@@ -110,17 +110,38 @@ def _compat(forward: ForwardDriver) -> needs.Libcuda | None:
 
 @remembered
 def _with(wanted: Wants, libcuda: needs.Libcuda, machine: Hardware) -> Reasons:
-    found = [reason for demand in wanted.demands if (reason := needs.starts(demand, libcuda))]
+    found = list(_started(wanted, libcuda))
     if machine.driver and not machine.driven:
         found += [reason for gpu in machine.gpus if (reason := needs.driven(gpu, machine.driver))]
-    for code in wanted.code:
-        found += needs.covered(code, machine.gpus, libcuda, any(code is one for one in wanted.deciding))
+    found += _covered(wanted, machine.gpus, libcuda)
+    if not found:
+        return ()
     if wanted.main and any(reason.verdict is Verdict.INCOMPATIBLE for reason in found):
         build = instead(wanted.main, libcuda, machine.gpus, machine.architecture)
         found = [_also(reason, build) for reason in found] if build else found
-    return ordered(found)
+    return _together(*found)
 
 
+@remembered
+def _started(wanted: Wants, libcuda: needs.Libcuda) -> Reasons:
+    return tuple(reason for demand in wanted.demands if (reason := needs.starts(demand, libcuda)))
+
+
+@remembered
+def _covered(wanted: Wants, gpus: tuple[NodeGpu, ...], libcuda: needs.Libcuda) -> Reasons:
+    return tuple(
+        reason
+        for code in wanted.code
+        for reason in needs.covered(code, gpus, libcuda, any(code is one for one in wanted.deciding))
+    )
+
+
+@remembered
+def _together(*reasons: Reason) -> Reasons:
+    return ordered(reasons)
+
+
+@remembered
 def _also(reason: Reason, build: str) -> Reason:
     """The other way out beside changing the node."""
     if reason.rule not in ("driver-too-old", "gpu-not-covered-by-build", "ptx-newer-than-driver"):

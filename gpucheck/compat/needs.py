@@ -99,14 +99,7 @@ def newest_of(driver: DriverVersion) -> DriverVersion:
 @remembered
 def starts(demand: Demand, libcuda: Libcuda) -> Reason | None:
     """Why a runtime does not start on a libcuda, or only with limits; None when nothing is to be said."""
-    wanted = demand.cuda or CudaVersion(demand.major, 0)
-    if libcuda.version:
-        judged = runtime_starts(wanted, newest_of(libcuda.version))
-    else:
-        judged = Judgement(_by_majors(wanted, libcuda.implemented), f"{libcuda}", libcuda.implemented.reference)
-    # What libcuda itself answered counts more than its branch.
-    if judged.holds is not True and not libcuda.implemented.extrapolated and libcuda.implemented.reaches(wanted):
-        judged = Judgement(True, f"{libcuda}", libcuda.implemented.reference)
+    judged = _runtime(demand.cuda, demand.major, libcuda)
     limited = demand.cuda and demand.cuda.major >= 11 and not libcuda.implemented.reaches(demand.cuda)
     if judged.holds and not limited:
         return None
@@ -138,6 +131,20 @@ def starts(demand: Demand, libcuda: Libcuda) -> Reason | None:
         facts,
         f"Nothing, unless you meet error 222 or 36; then driver {row.branch if row else 'of a newer branch'} or newer on the node",
     )
+
+
+@remembered
+def _runtime(cuda: CudaVersion | None, major: int, libcuda: Libcuda) -> Judgement:
+    """Whether the runtime of a CUDA starts on a libcuda."""
+    wanted = cuda or CudaVersion(major, 0)
+    if libcuda.version:
+        judged = runtime_starts(wanted, newest_of(libcuda.version))
+    else:
+        judged = Judgement(_by_majors(wanted, libcuda.implemented), f"{libcuda}", libcuda.implemented.reference)
+    # What libcuda itself answered counts more than its branch.
+    if judged.holds is not True and not libcuda.implemented.extrapolated and libcuda.implemented.reaches(wanted):
+        judged = Judgement(True, f"{libcuda}", libcuda.implemented.reference)
+    return judged
 
 
 def _by_majors(cuda: CudaVersion, implemented: Implemented) -> bool | None:
@@ -251,12 +258,17 @@ def _row(code: GpuCode) -> frameworks.Build | None:
 
 
 @remembered
+def _coverages(code: GpuCode, gpus: tuple[NodeGpu, ...]) -> tuple[tuple[NodeGpu, Coverage], ...]:
+    return tuple((gpu, coverage(code, gpu.capability)) for gpu in gpus if gpu.capability)
+
+
+@remembered
 def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides: bool) -> tuple[Reason, ...]:
     """What the code of a package says of a node's GPUs. ``decides``: without it the image is of no use."""
-    name = f"{code.name} {code.version}".strip()
-    found = [(gpu, coverage(code, gpu.capability)) for gpu in gpus if gpu.capability]
+    found = _coverages(code, gpus)
     if all(how.how == "sass" for _, how in found):
         return ()
+    name = f"{code.name} {code.version}".strip()
     worst = Verdict.INCOMPATIBLE if decides else Verdict.CONDITIONAL
     reasons = []
     bare = [(gpu, how) for gpu, how in found if how.how == "none"]

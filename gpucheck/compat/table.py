@@ -44,12 +44,7 @@ class Table:
 
     def exit_code(self, strict: bool = False) -> int:
         """0 fine (``conditional`` too unless ``strict``), 1 an image that fails on a node, 3 could not tell."""
-        return {
-            Verdict.COMPATIBLE: 0,
-            Verdict.CONDITIONAL: 1 if strict else 0,
-            Verdict.INCOMPATIBLE: 1,
-            Verdict.UNKNOWN: 3,
-        }[self.verdict]
+        return self.verdict.exit_code(strict)
 
     @property
     def counts(self) -> dict[Verdict, int]:

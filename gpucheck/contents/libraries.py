@@ -14,12 +14,12 @@ from gpucheck.elf.linker import find_native_linker
 from gpucheck.elf.search import working_directory
 from gpucheck.elf.tree import how
 from gpucheck.facts import Snapshot
+from gpucheck.kb import traced
 from gpucheck.libs.imports import import_closure
 from gpucheck.libs.interpreter import start_interpreter
 from gpucheck.libs.targets import Installed
 from gpucheck.probes.libraries import toolkit_folders
 from gpucheck.system import System
-from gpucheck.trace import names
 
 #: Requesters that are no distribution.
 PROGRAM, PYTHON = "a program", "Python"
@@ -28,7 +28,7 @@ PROGRAM, PYTHON = "a program", "Python"
 @cache
 def _pattern() -> re.Pattern[str]:
     patterns = [f"{row.stem}.so.*" for row in kb.sonames()]
-    patterns += [row.pattern for row in names.libraries() if row.kind == "toolkit"]
+    patterns += [row.pattern for row in traced.libraries() if row.kind == "toolkit"]
     return re.compile("|".join(translate(pattern) for pattern in patterns))
 
 

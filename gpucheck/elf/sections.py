@@ -70,14 +70,6 @@ def read_note(system: Readable, elf: Elf, section: Section) -> tuple[str, bytes]
     return data[12 : 12 + name_size].rstrip(b"\0").decode("utf-8", "replace"), data[start : start + size]
 
 
-def read_build_id(system: Readable, elf: Elf) -> str | None:
-    """The build ID in hexadecimal, as ``readelf -n`` prints it. Raises ``ElfError``, ``OSError``."""
-    for section in read_sections(system, elf):
-        if section.name == ".note.gnu.build-id":
-            return read_note(system, elf, section)[1].hex()
-    return None
-
-
 def read_forward_compatibility(system: Readable, elf: Elf) -> ForwardCompatibility | None:
     """The compatibility note of a libcuda; None for one without it. Raises ``ElfError`` when it makes no sense.
 

@@ -57,7 +57,7 @@ def kept_bytes(path: str) -> int:
 @cache
 def _sources() -> frozenset[str]:
     """Files of Python packages whose text a row asks for."""
-    from gpucheck.libs.imports import rows
+    from gpucheck.kb.imports import rows
 
     return frozenset(row.file.rpartition("/")[2] for row in rows() if row.text and row.file)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from functools import cache
 
 from gpucheck import kb
@@ -53,8 +52,3 @@ def system_packages() -> tuple[SystemPackage, ...]:
 def wheels_with(soname: str) -> tuple[Wheel, ...]:
     """The wheels that ship a soname; several, where it belongs to several CUDA majors (libcusparse.so.12: 12 and 13)."""
     return tuple(row for row in wheels() if soname == row.soname or soname in row.beside)
-
-
-def system_packages_with(soname: str) -> tuple[SystemPackage, ...]:
-    """The system packages that ship a soname."""
-    return tuple(row for row in system_packages() if fnmatchcase(soname, row.soname))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 from gpucheck import kb
@@ -86,8 +85,3 @@ def knows_ptx(written: CudaVersion, implemented: Implemented, libcuda: str) -> J
         implemented.reference,
         implemented.extrapolated or written not in toolkits(),
     )
-
-
-def of_release(version: str) -> CudaVersion | None:
-    """The CUDA minor of a release or of a component's version: 12.8 for ``12.8.1`` and ``12.8.90``."""
-    return CudaVersion.parse(version) if re.match(r"\d+\.\d+", version) else None

@@ -12,12 +12,12 @@ from gpucheck.elf.closure import Closure, opened_by_rows, summarize
 from gpucheck.elf.dlopens import follow
 from gpucheck.elf.search import plain_process
 from gpucheck.facts import Library, Python
+from gpucheck.kb import traced
 from gpucheck.libs import text
 from gpucheck.libs.targets import File, Installed, NoTarget, Target, find_target
 from gpucheck.probes.python import distributions, pythons
 from gpucheck.record import dataclass
 from gpucheck.system import System
-from gpucheck.trace import names
 
 FOUND, MISSING, UNKNOWN = 0, 1, 3
 
@@ -154,7 +154,7 @@ def _normal(system: System) -> Callable[[str], str]:
         if system.live:
             return ""
         file = soname.rsplit("/", 1)[-1]
-        patterns = (row.pattern for row in names.libraries() if row.kind == "driver")
+        patterns = (row.pattern for row in traced.libraries() if row.kind == "driver")
         return "it comes with the host's driver" if any(fnmatchcase(file, pattern) for pattern in patterns) else ""
 
     return of

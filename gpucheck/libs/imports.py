@@ -5,56 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cache
 
-from gpucheck import kb
 from gpucheck.elf.closure import Closure, Opened, opened_by_rows, summarize
 from gpucheck.elf.dlopens import follow
 from gpucheck.elf.resolution import Resolution
 from gpucheck.facts import Seen
+from gpucheck.kb.imports import Import, parts, rows
 from gpucheck.libs.interpreter import Interpreter
 from gpucheck.libs.targets import Installed, find_distribution
 from gpucheck.probes.python import parse_torch_version
 from gpucheck.probes.text import read_text
 from gpucheck.record import dataclass, replace
 from gpucheck.system import System
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Import(kb.Row):
-    """Libraries that a distribution's Python code opens; the fields are explained in the table."""
-
-    distribution: str
-    opens: tuple[str, ...]
-    by: str
-    when: str
-    required: bool
-    folders: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    file: str = ""
-    text: str = ""
-    mapped: str = ""
-    failed: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part(kb.Row):
-    """Distributions whose extension modules another one's import uses."""
-
-    distribution: str
-    parts: tuple[str, ...]
-
-
-@cache
-def rows() -> tuple[Import, ...]:
-    """The table of what is opened."""
-    return kb.load("imports", "import", Import)
-
-
-@cache
-def parts() -> tuple[Part, ...]:
-    """The table of what belongs together."""
-    return kb.load("imports", "part", Part, ["distribution"])
 
 
 def import_closure(system: System, target: Installed, interpreter: Interpreter, *, symbols: bool = False) -> Closure:

@@ -8,7 +8,7 @@ from gpucheck.system import System
 
 #: By name or beginning. Others are not recorded: a snapshot is passed on, and secrets live in environments.
 BEGINNINGS: Final = (
-    "CUDA_", "CUDNN_", "CUPY_", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "JAX_", "NCCL_", "NUMBA_", "NVBLAS_", "NVIDIA_",
+    "BNB_CUDA_VERSION", "CUDA_", "CUDNN_", "CUPY_", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "JAX_", "NCCL_", "NUMBA_", "NVBLAS_", "NVIDIA_",
     "NVIDA_", "PYTORCH_", "ROCR_VISIBLE_DEVICES", "SLURM_GPUS", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "TF_", "TORCH_CUDA_", "TRITON_",
     "XLA_",
 )  # fmt: skip

@@ -10,10 +10,10 @@ from gpucheck import kb
 from gpucheck.elf import Elf, ElfError, read_elf
 from gpucheck.elf.lookup import Exports
 from gpucheck.elf.symbols import read_symbols
-from gpucheck.facts import Distributed, Library, Python, Seen, Unseen, Why
-from gpucheck.installed import Absent, Loads, Misfit
+from gpucheck.facts import Absent, Distributed, Library, Loads, Misfit, Python, Seen, Unseen, Why
 from gpucheck.probes.python import parse_torch_version, telling
 from gpucheck.probes.text import read_text
+from gpucheck.record import replace
 from gpucheck.system import NotKept, System
 
 #: Distributions with compiled code that is linked with torch's, or with CUDA's libraries beside torch.
@@ -116,6 +116,7 @@ class Torch:
 
     def bitsandbytes(self) -> Iterator[Absent]:
         """bitsandbytes opens its library for torch's CUDA; a newer one has none for an older CUDA major, or the other way round.
+        BNB_CUDA_VERSION names another one, whose libraries torch need not have brought.
 
         Source: https://github.com/bitsandbytes-foundation/bitsandbytes/blob/main/bitsandbytes/cextension.py
         """
@@ -123,10 +124,21 @@ class Torch:
         version = read_text(self.system, f"{location}/torch/version.py")
         cuda = parse_torch_version(version.value)[1] if isinstance(version, Seen) else None
         files = self.system.glob(f"{location}/bitsandbytes/libbitsandbytes_cuda*.so")
+        if chosen := self.system.env.get("BNB_CUDA_VERSION", ""):
+            yield from self._chosen(files, chosen)
+            return
         numbers = [match[1] for path in files if (match := re.search(r"_cuda(\d+)\d(?:_\w+)?\.so$", path))]
         if cuda and numbers and cuda.partition(".")[0] not in numbers:
             name = f"libbitsandbytes_cuda{cuda.replace('.', '')}.so"
             yield Absent(name, f"{location}/bitsandbytes/cextension.py", "import", "", files[:3])
+
+    def _chosen(self, files: tuple[str, ...], number: str) -> Iterator[Absent]:
+        path = next((path for path in files if path.endswith(f"_cuda{number}.so")), "")
+        if not path:
+            name = f"libbitsandbytes_cuda{number}.so"
+            yield Absent(name, f"BNB_CUDA_VERSION={number}", "import", "", files[:3])
+            return
+        yield from (replace(each, requester=f"{path}, by BNB_CUDA_VERSION={number}") for each in self.missing(read_elf(self.system, path)))  # fmt: skip
 
     def _of(self, path: str) -> Exports | None:
         if path not in self._exports:

@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Final
 
 from gpucheck import kb
 from gpucheck.elf import ElfError
-from gpucheck.facts import Framework, Libc, Library, Python, Seen, Unseen, Why
-from gpucheck.installed import Absent, Loaded, Loads, Misfit, Packages, Preload
+from gpucheck.facts import (
+    Absent,
+    Framework,
+    Libc,
+    Library,
+    Loaded,
+    Loads,
+    Misfit,
+    Packages,
+    Preload,
+    Python,
+    Seen,
+    Unseen,
+    Why,
+)
 from gpucheck.kb.packages import wheels
 from gpucheck.markers import release
 from gpucheck.probes.libraries import folders
@@ -293,7 +306,7 @@ def _loaded(
 
 
 def _is_driver(soname: str) -> bool:
-    from gpucheck.trace.names import libraries
+    from gpucheck.kb.traced import libraries
 
     file = soname.rsplit("/", 1)[-1]
     return any(row.kind == "driver" and fnmatchcase(file, row.pattern) for row in libraries())
@@ -313,7 +326,8 @@ def _missing(system: System, closure: Closure, libraries: tuple[Library, ...]) -
         if ("/" in each.soname and not each.fatal and not each.path) or _is_stump(system, each):
             # A part of the package itself: its list of files tells whether it should be there (package-files-missing).
             continue
-        if each.edge == "dlopen" and "/" not in each.soname and not is_known(each.soname):
+        named = is_known(each.soname) or each.soname.startswith("libnvrtc-builtins.so.")
+        if each.edge == "dlopen" and "/" not in each.soname and not named:
             # A part of the package that it opens by name; not every build of every version has it.
             continue
         # A file that is there, and fails for want of another one: that one is listed by itself.

@@ -8,8 +8,7 @@ from functools import cache, partial
 from itertools import combinations
 from typing import Final
 
-from gpucheck.facts import Distributed, Host, Python, Seen, Unseen, Why
-from gpucheck.installed import Lost, Need, Overlap, Packages, Wheel
+from gpucheck.facts import Distributed, Host, Lost, Need, Overlap, Packages, Python, Seen, Unseen, Wheel, Why
 from gpucheck.markers import holds
 from gpucheck.probes.python import canonical, telling
 from gpucheck.system import NotKept, System

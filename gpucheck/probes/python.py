@@ -274,7 +274,7 @@ def cupy(system: System, dist: Distributed, beside: dict[str, str]) -> Framework
 LIBRARIES: Final = {
     "ctranslate2": "ctranslate2.libs/libctranslate2*.so*",
     "lightgbm": "lightgbm/lib*/lib_lightgbm.so",
-    "llama-cpp-python": "llama_cpp/lib/libggml-cuda.so",
+    "llama-cpp-python": "llama_cpp/lib/*.so",
     "paddlepaddle": "paddle/*/libpaddle.so",
     "paddlepaddle-gpu": "paddle/*/libpaddle.so",
 }
@@ -283,20 +283,22 @@ LIBRARIES: Final = {
 def compiled(system: System, dist: Distributed, beside: dict[str, str]) -> Framework:
     """Device code in the library, or CUDA's libraries among those that it needs; LightGBM also reaches a GPU through OpenCL."""
     found = system.glob(f"{dist.location}/{LIBRARIES[dist.name]}")
-    if not found:
-        # The part for GPUs is a library of its own here.
-        gpu = False if dist.name == "llama-cpp-python" and system.glob(f"{dist.location}/llama_cpp/lib/*.so") else None
-        return Framework(dist.name, dist.version, dist.location, gpu, None, None, (), f"{dist.location}/{LIBRARIES[dist.name]}")  # fmt: skip
-    try:
-        elf = read_elf(system, found[0])
-        sections = {section.name: section for section in read_sections(system, elf)}
-        cuda = next(
-            (match[1] for name in elf.needed if (match := re.match(r"lib(?:cudart|cublas)\.so\.(\d+)", name))), ""
-        )
-        gpu = bool(cuda) or ".nv_fatbin" in sections or (dist.name == "lightgbm" and _reaches_opencl(system, elf))
-    except (ElfError, OSError):
-        return Framework(dist.name, dist.version, dist.location, None, None, None, (), found[0])
-    return Framework(dist.name, dist.version, dist.location, gpu, None, int(cuda) if cuda else None, (), found[0])
+    gpu: bool | None = None
+    # llama.cpp has its kernels in libggml.so before 0.3, in libggml-cuda.so from then on.
+    for path in found:
+        try:
+            elf = read_elf(system, path)
+            sections = {section.name: section for section in read_sections(system, elf)}
+            cuda = next(
+                (match[1] for name in elf.needed if (match := re.match(r"lib(?:cudart|cublas)\.so\.(\d+)", name))), ""
+            )
+            gpu = bool(cuda) or ".nv_fatbin" in sections or (dist.name == "lightgbm" and _reaches_opencl(system, elf))
+        except (ElfError, OSError):
+            return Framework(dist.name, dist.version, dist.location, None, None, None, (), path)
+        if gpu:
+            return Framework(dist.name, dist.version, dist.location, gpu, None, int(cuda) if cuda else None, (), path)
+    evidence = found[0] if found else f"{dist.location}/{LIBRARIES[dist.name]}"
+    return Framework(dist.name, dist.version, dist.location, gpu, None, None, (), evidence)
 
 
 def _reaches_opencl(system: System, elf: Elf) -> bool:

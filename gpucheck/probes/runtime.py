@@ -83,6 +83,7 @@ def runtime(system: System, packages: Seen[tuple[SystemPackage, ...]] | Unseen) 
             settings,
             library.rpartition(".so.")[2] or installed.get("libnvidia-container1", "").split("-")[0],
             cgroups(system),
+            docker_default(system),
         ),
         toolkit or engines[0],
     )
@@ -130,11 +131,21 @@ def cgroups(system: System) -> int | None:
 
 def docker_runtimes(system: System) -> tuple[str, ...]:
     """The names under "runtimes" of Docker's daemon.json."""
+    runtimes = _daemon(system).get("runtimes", {})
+    return tuple(sorted(runtimes)) if isinstance(runtimes, dict) else ()
+
+
+def docker_default(system: System) -> str:
+    """The runtime of containers that ask for none."""
+    return str(_daemon(system).get("default-runtime", ""))
+
+
+def _daemon(system: System) -> dict[str, object]:
     text = read_text(system, "/etc/docker/daemon.json")
     if isinstance(text, Unseen):
-        return ()
+        return {}
     try:
-        runtimes = json.loads(text.value).get("runtimes", {})
-    except (ValueError, AttributeError):
-        return ()
-    return tuple(sorted(runtimes)) if isinstance(runtimes, dict) else ()
+        found = json.loads(text.value)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -6,8 +6,7 @@ import re
 from typing import Final
 
 from gpucheck import kb
-from gpucheck.facts import Framework, Libc, Library, Seen, Unseen
-from gpucheck.installed import Need, Packages
+from gpucheck.facts import Framework, Libc, Library, Need, Packages, Seen, Unseen
 from gpucheck.markers import release, satisfies
 from gpucheck.probes.libraries import folders, names
 from gpucheck.system import System

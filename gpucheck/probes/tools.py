@@ -9,8 +9,7 @@ from typing import Final
 from gpucheck import kb
 from gpucheck.elf import ElfError, find_native_linker
 from gpucheck.elf.cache import read_cache
-from gpucheck.facts import Distributed, Python, Seen, Unseen, Why
-from gpucheck.installed import Cached, Tool
+from gpucheck.facts import Cached, Distributed, Python, Seen, Tool, Unseen, Why
 from gpucheck.markers import release
 from gpucheck.probes.libraries import folders
 from gpucheck.probes.text import read_text

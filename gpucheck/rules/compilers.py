@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Snapshot
+from gpucheck.facts import Snapshot, Tool
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Tool
 from gpucheck.kb.capabilities import capabilities
 from gpucheck.rules import reading
 from gpucheck.rules.packages import installs

@@ -66,11 +66,11 @@ def device_node_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     yield Complaint(
         Severity.ERROR,
         "The device nodes of the driver are missing: " + (absent[0].path if absent else "/dev/nvidia0"),
-        "The module is loaded, but nothing made its nodes here.",
+        "The module is loaded, but nothing made its nodes here, or a sandbox (a systemd service with PrivateDevices=yes) hides them.",
         _shown(absent) or (Evidence("no /dev/nvidia0, 1, ...", "/dev"),),
         "docker run --gpus all ... (the engine makes them)"
         if reading.in_container(snapshot)
-        else "sudo nvidia-modprobe -c 0 -u (where it is not installed: sudo apt install nvidia-modprobe, or run nvidia-smi as root once)",
+        else "sudo nvidia-modprobe -c 0 -u (where it is not installed: sudo apt install nvidia-modprobe, or run nvidia-smi as root once); in a systemd service: PrivateDevices=no",
     )
 
 

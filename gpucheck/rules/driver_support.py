@@ -22,6 +22,13 @@ def _undriven(snapshot: Snapshot) -> tuple[PciDevice, ...]:
     return tuple(gpu for gpu in reading.host_gpus(snapshot) if gpu.driver in (None, "nvidia") and not gpu.lost)
 
 
+def _given_up(snapshot: Snapshot, text: str) -> tuple[PciDevice, ...]:
+    """GPUs of a driver that could start none of them: its module then ends its own loading (nv_pci_register_driver in nv.c)."""
+    if reading.module_loaded(snapshot) is not False or "None of the NVIDIA devices were initialized" not in text:
+        return ()
+    return tuple(gpu for gpu in reading.host_gpus(snapshot) if gpu.driver is None and not gpu.lost)
+
+
 def _log(snapshot: Snapshot) -> str:
     return snapshot.kernel.messages.source if isinstance(snapshot.kernel.messages, Seen) else "kernel log"
 
@@ -203,12 +210,11 @@ def gpu_not_initialised(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: by the message, see the finding's text.
     Reference: https://docs.nvidia.com/deploy/gpu-debug-guidelines/index.html
     """
-    gpus = _undriven(snapshot)
+    text = reading.kernel_text(snapshot)
+    gpus = _undriven(snapshot) or _given_up(snapshot, text)
     if not gpus:
         need(snapshot.pci)
         return
-    module = need(snapshot.kernel.driver)
-    text = reading.kernel_text(snapshot)
     for row in kernel_log.lines():
         if not (match := re.search(row.pattern, text)):
             continue
@@ -233,6 +239,7 @@ def gpu_not_initialised(snapshot: Snapshot) -> Iterator[Complaint]:
             row.remedy,
         )
         return
+    module = need(snapshot.kernel.driver)
     unbound = [gpu for gpu in gpus if gpu.driver is None]
     if unbound and not isinstance(snapshot.kernel.messages, Seen):
         yield Complaint(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Snapshot
+from gpucheck.facts import Framework, Loads, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Loads
 from gpucheck.rules import reading
 from gpucheck.rules.packages import installs
 from gpucheck.rules.rule import CannotTell, Layer, rule, seen
@@ -36,7 +35,8 @@ def extension_of_other_torch(snapshot: Snapshot) -> Iterator[Complaint]:
             lost = each.missing[0]
             yield Complaint(
                 Severity.ERROR,
-                f"{each.name} {each.version} needs {lost.soname}, which does not come with {name}",
+                f"{each.name} {each.version} needs {', '.join(one.soname for one in each.missing)}, which "
+                f"{'does' if len(each.missing) == 1 else 'do'} not come with {name}",
                 "It was compiled for another CUDA or another torch.",
                 (
                     Evidence(f"{lost.soname} is not found", f"needed by {lost.requester}"),
@@ -64,6 +64,8 @@ def extension_of_other_torch(snapshot: Snapshot) -> Iterator[Complaint]:
 
 
 def _rebuild(snapshot: Snapshot, extension: Loads, torch: Framework | None) -> str:
+    if extension.name == "bitsandbytes" and any("BNB_CUDA_VERSION" in each.requester for each in extension.missing):
+        return f"unset BNB_CUDA_VERSION: bitsandbytes then takes its library for torch's CUDA {torch.cuda if torch and torch.cuda else ''}".rstrip()
     version = torch.version.partition("+") if torch else ("", "", "")
     index = f" --index-url https://download.pytorch.org/whl/{version[2]}" if version[2].startswith("cu") else ""
     if extension.name in ("torchvision", "torchaudio"):

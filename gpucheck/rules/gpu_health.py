@@ -110,7 +110,9 @@ def gpu_reported_fault(snapshot: Snapshot) -> Iterator[Complaint]:
                 Evidence(text, snapshot.kernel.messages.source if isinstance(snapshot.kernel.messages, Seen) else ""),
                 Evidence(f"catalogue: {row.action}" + (f" ({action.means})" if action else ""), row.reference),
             ),
-            {
+            POWER
+            if row.action == "CHECK_MECHANICALS"
+            else {
                 "gpu": "Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset (or reboot); if it comes again, have the GPU checked",
                 "host": "Drain the machine and restart it; if it comes again, have the GPU checked",
             }.get(
@@ -122,6 +124,7 @@ def gpu_reported_fault(snapshot: Snapshot) -> Iterator[Complaint]:
 
 #: Xids that other rules speak of: a lost GPU, and the recovery that the driver asks for.
 ELSEWHERE = (79, 154)
+POWER = "Power off, connect every auxiliary power cable of the GPU and seat it firmly, then start again"
 #: Workflows that begin at the hardware: double bit errors, NVLink, auxiliary power.
 TELLING = (48, 54, 74, *range(144, 151))
 

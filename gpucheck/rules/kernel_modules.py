@@ -184,6 +184,7 @@ def kernel_module_banned(snapshot: Snapshot) -> Iterator[Complaint]:
     follows=(
         *ABSENT_GPU,
         "gpu-not-supported-by-driver",
+        "gpu-not-initialised",
         "kernel-module-not-built",
         "kernel-module-unsigned",
         "kernel-module-banned",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Kubernetes, Snapshot
+from gpucheck.facts import Kubernetes, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.causes import NOT_LOADED
@@ -128,12 +128,31 @@ def device_plugin_missing(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     if any("nvidia" in name.lower() for name in (*node.plugins, *node.resources)):
         return
+    # The plugin's pod is a container like others: with runc it gets no driver (k8s-device-plugin#23). Other engines have handlers.
+    engines = snapshot.runtime.value if isinstance(snapshot.runtime, Seen) else None
+    runc = (
+        engines is not None
+        and "nvidia" in engines.docker_runtimes
+        and engines.docker_default != "nvidia"
+        and not engines.settings
+    )
     yield Complaint(
         Severity.WARNING,
         "The kubelet of this node knows no NVIDIA device plugin: pods cannot ask for nvidia.com/gpu",
-        "The plugin does not run here, or ended because it found no driver.",
-        (Evidence(f"plugins: {', '.join(node.plugins) or 'none'}", "/var/lib/kubelet/device-plugins"),),
-        "Deploy the NVIDIA device plugin (or the GPU Operator) so that it tolerates this node's taints, then: "
+        "The plugin does not run here, or ended because it found no driver"
+        + (": Docker knows the runtime nvidia, and starts pods with runc." if runc else "."),
+        (
+            Evidence(f"plugins: {', '.join(node.plugins) or 'none'}", "/var/lib/kubelet/device-plugins"),
+            *(
+                [Evidence(f'"default-runtime" is {engines.docker_default or "not set"}', "/etc/docker/daemon.json")]
+                if engines and runc
+                else []
+            ),
+        ),
+        "Where pods run in Docker: sudo nvidia-ctk runtime configure --runtime=docker --set-as-default && sudo systemctl restart docker; "
+        "then look at the plugin's log: kubectl -n kube-system logs -l name=nvidia-device-plugin-ds"
+        if runc
+        else "Deploy the NVIDIA device plugin (or the GPU Operator) so that it tolerates this node's taints, then: "
         "kubectl -n kube-system logs -l name=nvidia-device-plugin-ds",
     )
 

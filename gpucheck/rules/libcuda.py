@@ -76,6 +76,7 @@ def libcuda_missing(snapshot: Snapshot) -> Iterator[Complaint]:
         return
     if isinstance(snapshot.cuda, Seen):
         return
+    reading.need_search(snapshot)
     inside = reading.in_container(snapshot)
     nodes = inside and reading.node(snapshot, "/dev/nvidiactl") is not None
     module = snapshot.kernel.driver.value.version if isinstance(snapshot.kernel.driver, Seen) else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Seen, Snapshot, Unseen
+from gpucheck.facts import Absent, Loaded, Loads, Misfit, Need, Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Absent, Loaded, Loads, Misfit, Need
 from gpucheck.kb.packages import Wheel, wheels_with
 from gpucheck.markers import release
 from gpucheck.rules import reading
@@ -131,6 +130,10 @@ def _others(missing: tuple[Absent, ...], snapshot: Snapshot) -> Iterator[Evidenc
 ALONE = ("ctranslate2", "llama-cpp-python", "lightgbm")
 
 
+#: The first release of TensorFlow whose extra [and-cuda] brings the libraries; before it they are a toolkit's.
+AND_CUDA = (2, 14)
+
+
 def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
     if preloadable:
         return "Call onnxruntime.preload_dlls() before the first InferenceSession (or import torch first, of the same CUDA)"
@@ -140,11 +143,15 @@ def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
         "cupy-cuda12x": f"'cupy-cuda12x[ctk]=={loads.version}'",
         "cupy-cuda13x": f"'cupy-cuda13x[ctk]=={loads.version}'",
     }
+    if release(loads.version) < AND_CUDA:
+        del extras["tensorflow"]
     copies = [path for each in loads.missing for path in each.copies]
     if loads.name in extras and not all(each.copies for each in loads.missing):
         return installs(snapshot, loads.location, extras[loads.name])
     if loads.missing[0].why:
         return f"Reinstall what owns it: {loads.missing[0].why.partition(':')[0]}"
+    if _file(loads.missing[0].soname).startswith("libnvrtc-builtins."):
+        return f"Install NVRTC as one piece: {loads.missing[0].requester} came without its built-ins; or remove it, where another one is meant"
     if copies:
         folder = copies[0].rpartition("/")[0]
         return f"export LD_LIBRARY_PATH={folder}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}, or add it to /etc/ld.so.conf.d and run: sudo ldconfig"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Snapshot, Unseen, Why
+from gpucheck.facts import Loads, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Loads
 from gpucheck.markers import release
 from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
 

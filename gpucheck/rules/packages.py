@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Framework, Need, Packages, Seen, Snapshot, Unseen, Wheel, Why
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.installed import Need, Packages, Wheel
 from gpucheck.kb import pairs
 from gpucheck.markers import release, satisfies
 from gpucheck.rules import reading
@@ -205,7 +204,9 @@ def requirement_unmet(snapshot: Snapshot) -> Iterator[Complaint]:
     packages = known(snapshot)
     found: dict[tuple[str, str], list[Need]] = {}
     for one in packages.needs if packages else ():
-        if not one.extra and re.fullmatch(DECIDING, one.name) and _unmet(one):
+        # The plugin of jax loads the wheels beside it, whether its extra asked for them or torch did.
+        counts = not one.extra or (bool(one.version) and one.by.startswith("jax-cuda"))
+        if counts and re.fullmatch(DECIDING, one.name) and _unmet(one):
             found.setdefault((one.location, one.by), []).append(one)
     for (location, by), needs in found.items():
         first = needs[0]
@@ -216,10 +217,17 @@ def requirement_unmet(snapshot: Snapshot) -> Iterator[Complaint]:
             + (f" ({len(needs) - 1} more)" if len(needs) > 1 else ""),
             "It was built for that version: functions are missing, or are called with the wrong arguments.",
             tuple(Evidence(f"{one.name}{one.specifier} is required, {one.version or 'none'} is installed", f"METADATA of {by} in {location}") for one in needs[:6]),
-            installs(snapshot, location, " ".join(f"'{one.name}{one.specifier}'" for one in needs[:6])),
+            installs(snapshot, location, " ".join(f"'{one.name}{one.specifier}'" for one in needs[:6])) + _or_companion(by, first),
         )  # fmt: skip
     if not found and packages and packages.unread:
         raise CannotTell(f"{packages.unread[0]} could not be read", packages.unread)
+
+
+def _or_companion(by: str, one: Need) -> str:
+    """What is compiled for one torch can be exchanged instead of torch."""
+    if one.name != "torch" or not one.version or "==" not in one.specifier:
+        return ""
+    return f" (or keep torch {one.version} and install the {by.rsplit(' ', 1)[0]} that is made for it)"
 
 
 def _unmet(one: Need) -> bool:

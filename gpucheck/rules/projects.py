@@ -174,8 +174,8 @@ def wheel_index_contradicts_lock(snapshot: Snapshot) -> Iterator[Complaint]:
     backend = pyproject.torch_backend
     installed = [build for _, build in torch]
     asked = any(requirement.name == "torch" and index_tag(requirement.index) for requirement in pyproject.requirements)
-    if backend and lock.kind == "uv.lock" and installed and not asked:
-        yield from _backend(backend, installed)
+    if backend and lock.kind == "uv.lock" and installed:
+        yield from _backend(backend, installed, asked)
 
 
 def _is(build: Build, tag: str) -> bool:
@@ -199,7 +199,10 @@ def _contradiction(requirement: Requirement, tag: str, build: Build, kind: str) 
     )
 
 
-def _backend(backend: Seen[str], installed: list[Build]) -> Iterator[Complaint]:
+def _backend(backend: Seen[str], installed: list[Build], asked: bool) -> Iterator[Complaint]:
+    """``asked``: an index names the build, which may be meant so; only that ``auto`` does not reach it is worth a word."""
+    if asked and (backend.value != "auto" or installed[0].gpu is not False):
+        return
     contradicts = not any(_is(build, backend.value) for build in installed) if backend.value != "auto" else False
     build = installed[0]
     hopeless = build.gpu is False and (contradicts or backend.value == "auto")
@@ -207,7 +210,7 @@ def _backend(backend: Seen[str], installed: list[Build]) -> Iterator[Complaint]:
         return
     tag = backend.value if backend.value != "auto" else "cu126"
     yield Complaint(
-        Severity.ERROR if hopeless else Severity.WARNING if contradicts else Severity.NOTE,
+        Severity.NOTE if asked else Severity.ERROR if hopeless else Severity.WARNING if contradicts else Severity.NOTE,
         f'torch-backend = "{backend.value}" has no effect on uv.lock: it holds torch {build.version} ({build.kind})',
         "Only `uv pip` reads [tool.uv.pip]; `uv lock`, `uv sync` and `uv run` take torch from the project's indexes.",
         (Evidence(f'torch-backend = "{backend.value}"', backend.source), *_evidence(build)),

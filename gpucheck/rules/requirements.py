@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.compat import require
+from gpucheck import require
 from gpucheck.facts import Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading

@@ -135,7 +135,7 @@ def driver_too_old(snapshot: Snapshot) -> Iterator[Complaint]:
                 *([Evidence(demand.refusal, "a call in a child process")] if demand.refusal else []),
                 *([Evidence(f"CUDA {demand.major} needs {family.driver_floor}", family.reference)] if family else []),
             ),
-            f"Update the host's driver to {floor}, or install a build for CUDA {cuda.major}{_older_build(demand, cuda)}",
+            f"Update {'the NVIDIA driver of Windows' if snapshot.host.wsl else f'the host{chr(39)}s driver to {floor}'}, or install a build for CUDA {cuda.major}{_older_build(demand, cuda)}",
             decisive=bool(demand.refusal),
         )
 

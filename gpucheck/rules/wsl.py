@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Seen, Snapshot
+from gpucheck.facts import DeviceNode, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.libcuda import found
@@ -15,10 +15,11 @@ FOLDER = "/usr/lib/wsl/lib"
 
 @rule(Layer.KERNEL)
 def wsl_without_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
-    """WSL has no /dev/dxg: it is WSL 1, its GPU support is off, or this container was not given it.
+    """WSL does not pass the GPU on: it is WSL 1, its GPU support is off, Windows keeps it back, or this container was not given it.
 
     WSL 2 passes the GPU of Windows through the device /dev/dxg. WSL 1 has no kernel of its own and no GPU; in WSL 2 an old kernel, `gpuSupport=false` in
-    .wslconfig or a missing Windows driver leaves the device out.
+    .wslconfig or a missing Windows driver leaves the device out. With the device there, NVML's "GPU access blocked by the operating
+    system" (17) means that Windows does not lend the GPU: data centre GPUs in TCC mode cannot be shared with WSL, only WDDM (or MCDM).
 
     Confirm: `uname -r`; `ls -l /dev/dxg`; in Windows: `wsl -l -v`.
     Remedy: `wsl --update` and `wsl --shutdown`; WSL 1: `wsl --set-version <distribution> 2`.
@@ -26,7 +27,11 @@ def wsl_without_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
     """
     if not snapshot.host.wsl:
         return
-    if reading.node(snapshot, "/dev/dxg") or reading.reached(snapshot):
+    if reading.reached(snapshot):
+        return
+    if node := reading.node(snapshot, "/dev/dxg"):
+        if code := _blocked(snapshot, node):
+            yield code
         return
     need(snapshot.nodes)
     kernel = need(snapshot.host.kernel)
@@ -48,6 +53,27 @@ def wsl_without_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
         if inside
         else "In Windows: install the NVIDIA driver, then: wsl --update && wsl --shutdown; and no gpuSupport=false in %UserProfile%\\.wslconfig",
     )
+
+
+def _blocked(snapshot: Snapshot, node: DeviceNode) -> Complaint | None:
+    """What Windows refuses though the device opens."""
+    calls = snapshot.nvml.value.calls if isinstance(snapshot.nvml, Seen) else ()
+    refused = next((call for call in calls if call.code == NVML_ERROR_OPERATING_SYSTEM), None)
+    if node.error or refused is None:
+        return None
+    return Complaint(
+        Severity.ERROR,
+        "Windows does not lend its GPU to WSL: GPU access blocked by the operating system",
+        "The device /dev/dxg is there; the GPU is in TCC mode, which WSL cannot use, or Windows's driver has no part for WSL.",
+        (Evidence(f"{refused.name} = {refused.code} (NVML_ERROR_OPERATING_SYSTEM)", snapshot.nvml.source if isinstance(snapshot.nvml, Seen) else ""), Evidence("it opens", "/dev/dxg")),
+        "In Windows: nvidia-smi shows TCC or WDDM; as administrator: nvidia-smi -dm 0 (WDDM; some data centre GPUs need the GRID "
+        "driver for it), update the driver, then: wsl --shutdown",
+        decisive=True,
+    )  # fmt: skip
+
+
+#: nvmlReturn_t.
+NVML_ERROR_OPERATING_SYSTEM = 17
 
 
 @rule(Layer.USER_DRIVER, follows=("wsl-without-gpu",))

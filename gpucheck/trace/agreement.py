@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 from gpucheck.elf import Resolution, start
 from gpucheck.elf.dlopens import rows
 from gpucheck.facts import Difference
+from gpucheck.kb.traced import is_library
 from gpucheck.record import dataclass, replace
 from gpucheck.system.protocol import System
 from gpucheck.trace.loader_log import Image
 from gpucheck.trace.lookup import Lookup
-from gpucheck.trace.names import is_library
 
 
 @dataclass(frozen=True, slots=True)

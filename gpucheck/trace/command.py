@@ -102,12 +102,12 @@ def _load() -> None:
     import gpucheck.trace.report  # noqa: F401
     from gpucheck import kb
     from gpucheck.elf import dlopens
-    from gpucheck.trace import names
+    from gpucheck.kb import traced
 
     for table in (kb.driver_places, kb.toolkit_places, kb.families, kb.branches, kb.cuda_codes, kb.nvml_codes):
         table()
     dlopens.rows()
-    names.is_library("")
+    traced.is_library("")
 
 
 def _is_coloured() -> bool:

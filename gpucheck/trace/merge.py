@@ -7,11 +7,11 @@ from typing import Protocol
 
 from gpucheck.elf.reader import Elf, ElfError, read_elf
 from gpucheck.elf.resolution import Candidate
+from gpucheck.kb.traced import helper, is_device, is_library, is_optional
 from gpucheck.record import dataclass, replace
 from gpucheck.system.protocol import System
 from gpucheck.trace.loader_log import Image, Request
 from gpucheck.trace.lookup import Device, Lookup, ProcessSeen, Started
-from gpucheck.trace.names import helper, is_device, is_library, is_optional
 from gpucheck.trace.system_calls import SystemCall
 
 WORDS = {

@@ -9,6 +9,7 @@ from gpucheck.elf import ElfError
 from gpucheck.engine import judge
 from gpucheck.facts import Difference, Seen
 from gpucheck.finding import Report
+from gpucheck.kb.traced import is_device, is_library
 from gpucheck.probes import observe
 from gpucheck.record import dataclass, replace
 from gpucheck.render.text import render as render_report
@@ -18,7 +19,6 @@ from gpucheck.trace.child import Ended
 from gpucheck.trace.loader_log import Image
 from gpucheck.trace.lookup import Device, Lookup, Trace
 from gpucheck.trace.merge import LocalFiles, merge
-from gpucheck.trace.names import is_device, is_library
 from gpucheck.trace.program import NotRunnable, Program, find_program
 from gpucheck.trace.watch import Logs, Plan, read_lines
 
@@ -55,13 +55,14 @@ def report(run: Run, logs: Logs, format: str, show_all: bool, colour: bool) -> s
     killed = (run.ended.pid,) if run.ended.signal else ()
     if run.calls is not None:
         from gpucheck.trace import calls as watching
+        from gpucheck.trace.calls.text import render as render_calls
 
         calls = watching.read(run.calls)
     if format == "json":
         return document.render(trace, differences, diagnosis, calls, killed)
     blocks = [text.render(trace, everything=show_all, colour=colour)]
     if calls is not None:
-        blocks.append(watching.render(calls, colour, show_all, killed))
+        blocks.append(render_calls(calls, colour, show_all, killed))
     if diagnosis is not None:
         # Without the title, which is the trace's here.
         blocks.append(render_report(diagnosis, "trace", colour).split("\n", 2)[2])

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpucheck.trace.calls import diagnose, read, render
+from gpucheck.trace.calls import diagnose, read
 from gpucheck.trace.calls.log import HEADER, MAGIC, RECORD, RECORDS, SIZE, SLOT, SLOTS, BadLog, parse
 from gpucheck.trace.calls.records import CallTrace
+from gpucheck.trace.calls.text import render
 
 
 def log(*, slots: int = 0, records: int = 0, failures: int = 0, objects: int = 0) -> bytearray:

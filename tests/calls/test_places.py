@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gpucheck.trace.calls import Refusal, obstacle, prepare, read, render
+from gpucheck.trace.calls import Refusal, obstacle, prepare, read
+from gpucheck.trace.calls.text import render
 from gpucheck.trace.program import find_program
 from tests.calls.workshop import build, counts, environment, library, plain, watch
 from tests.needs import missing

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gpucheck.trace.calls import Call, CallTrace, Function, Process, diagnose, diagnosis, render, summarise
+from gpucheck.trace.calls import Call, CallTrace, Function, Process, diagnose, diagnosis, summarise
 from gpucheck.trace.calls.decoding import decode, name_of
 from gpucheck.trace.calls.diagnosis import is_failure
 from gpucheck.trace.calls.log import nest
+from gpucheck.trace.calls.text import render
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ import pytest
 from gpucheck.compat.inventory import typed
 from gpucheck.compat.judge import judge
 from gpucheck.compat.node import of_snapshot
-from gpucheck.compat.require import Host, compare, legacy
 from gpucheck.contract import Contract
 from gpucheck.engine import judge as diagnose
 from gpucheck.facts import Call, Choice, Cuda, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Verdict
 from gpucheck.record import replace
+from gpucheck.require import Host, compare, legacy
 from gpucheck.versions import CudaVersion, DriverVersion
 from tests.compat.contracts import compat, image, nvidia_cuda, required, runtime, torch
 from tests.machines import answers, driver_library, gpu, healthy, loaded, node, nvml_answers

@@ -11,8 +11,8 @@ from gpucheck.finding import Status
 from tests.corpus.fixture import FOLDER, Fixture, parse, read
 from tests.corpus.grade import Grade, grade
 
-FAULTS, UNSEEN, HEALTHY = (
-    sorted(path.stem for path in (FOLDER / kind).glob("*.toml")) for kind in ("faults", "unseen", "healthy")
+FAULTS, UNSEEN, BLIND, HEALTHY = (
+    sorted(path.stem for path in (FOLDER / kind).glob("*.toml")) for kind in ("faults", "unseen", "blind", "healthy")
 )
 
 
@@ -41,6 +41,11 @@ def test_a_fault_that_no_rule_was_written_for(id: str) -> None:
     check(graded("unseen", id))
 
 
+@pytest.mark.parametrize("id", BLIND)
+def test_a_fault_that_was_written_down_before_any_rule_saw_it(id: str) -> None:
+    check(graded("blind", id))
+
+
 @pytest.mark.parametrize("id", HEALTHY)
 def test_a_healthy_system(id: str) -> None:
     check(graded("healthy", id))
@@ -51,7 +56,7 @@ def test_all_of_the_88_faults_are_there() -> None:
 
 
 def test_a_fixture_says_where_it_comes_from_and_what_the_fix_is() -> None:
-    for kind, ids in (("faults", FAULTS), ("unseen", UNSEEN), ("healthy", HEALTHY)):
+    for kind, ids in (("faults", FAULTS), ("unseen", UNSEEN), ("blind", BLIND), ("healthy", HEALTHY)):
         for id in ids:
             fixture: Fixture = read(FOLDER / kind / f"{id}.toml")
             assert fixture.title and fixture.source and fixture.seen, id

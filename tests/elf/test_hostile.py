@@ -19,7 +19,7 @@ from gpucheck.elf.cache import NEW_MAGIC, OLD_MAGIC, Cache, compare
 from gpucheck.elf.closure import closure
 from gpucheck.elf.linker import built_in_directories
 from gpucheck.elf.links import floors
-from gpucheck.elf.sections import read_build_id, read_forward_compatibility, read_sections
+from gpucheck.elf.sections import read_forward_compatibility, read_sections
 from gpucheck.elf.symbols import read_symbols, read_versions
 from gpucheck.elf.tree import render
 from gpucheck.system import Local, Rootfs
@@ -49,7 +49,7 @@ def read_everything(data: bytes) -> None:
     except ElfError as error:
         assert str(error).startswith("/hostile.so: ") and "\n" not in str(error)
         return
-    for question in (read_sections, read_build_id, read_forward_compatibility, read_versions, read_symbols, floors):
+    for question in (read_sections, read_forward_compatibility, read_versions, read_symbols, floors):
         try:
             question(system, elf)
         except ElfError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpucheck.elf import ElfError, read_elf
-from gpucheck.elf.sections import ForwardCompatibility, read_build_id, read_forward_compatibility, read_sections
+from gpucheck.elf.sections import ForwardCompatibility, read_forward_compatibility, read_note, read_sections
 from gpucheck.system import Local
 from tests.elf.workshop import Workshop, run
 
@@ -66,12 +66,14 @@ def test_a_note_that_makes_no_sense_is_an_error(workshop: Workshop, text: str) -
 def test_sections_and_build_id_are_those_of_readelf(workshop: Workshop) -> None:
     path = os.fspath(with_note(workshop, JSON))
     elf = read_elf(Local(), path)
-    names = [section.name for section in read_sections(Local(), elf)]
+    sections = read_sections(Local(), elf)
+    names = [section.name for section in sections]
     stdout, _ = run("readelf", "-W", "-S", path)
     assert names[1:] == re.findall(r"\[ *\d+\] (\.\S+)", stdout)
     assert ".nv_fatbin" in names
     stdout, _ = run("readelf", "-n", path)
-    assert read_build_id(Local(), elf) == re.findall(r"Build ID: ([0-9a-f]+)", stdout)[0]
+    note = read_note(Local(), elf, sections[names.index(".note.gnu.build-id")])
+    assert note[0] == "GNU" and note[1].hex() == re.findall(r"Build ID: ([0-9a-f]+)", stdout)[0]
 
 
 def test_a_file_without_section_headers_has_no_sections(workshop: Workshop) -> None:
@@ -82,4 +84,3 @@ def test_a_file_without_section_headers_has_no_sections(workshop: Workshop) -> N
     path.write_bytes(data)
     elf = read_elf(Local(), os.fspath(path))
     assert read_sections(Local(), elf) == ()
-    assert read_build_id(Local(), elf) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpucheck import kb
-from gpucheck.kb import capabilities, clouds, forward, frameworks, packages, toolkits, xids
+from gpucheck.kb import capabilities, clouds, forward, frameworks, gpus, kernel_log, packages, toolkits, xids
 from gpucheck.kb.command import TABLES, Table
 from gpucheck.versions import CudaVersion
 
@@ -100,6 +100,29 @@ def test_capabilities_name_toolkits_branches_and_capabilities_that_exist() -> No
         assert not row.family or (row.now or row.capability) in row.family, row
         assert row.now is None or row.now in known, row
         assert row.products, row
+
+
+def test_generations_and_capabilities_tell_the_same_of_an_architecture() -> None:
+    """A device id is all that is known of a GPU without a driver, a capability what a contract is about: two tables, one truth."""
+    last: dict[str, set[int | None]] = {}
+    for row in capabilities.capabilities().values():
+        if not row.tegra:
+            last.setdefault(row.architecture, set()).add(row.last_branch)
+    compared = 0
+    for generation in kernel_log.generations():
+        for architecture in last.keys() & {generation.name, *generation.name.split(" or ")}:
+            compared += 1
+            assert generation.last_branch == max(last[architecture], key=lambda branch: branch or 9999), generation
+        if generation.first_branch and generation.last_branch:
+            assert generation.first_branch < generation.last_branch, generation
+    assert compared >= 10
+
+
+def test_products_of_a_capability_are_known_by_name_with_it() -> None:
+    for row in capabilities.capabilities().values():
+        for product in row.products:
+            named = gpus.find(product)
+            assert named is None or named.capability in (row.capability, row.now), (product, row.capability)
 
 
 def test_what_runs_by_family_runs_by_the_general_rule_too() -> None:
@@ -201,7 +224,6 @@ def test_wheels_are_found_by_what_they_ship() -> None:
     assert [row.cuda for row in packages.wheels_with("libcusparse.so.12")] == [12, 13]
     assert [row.wheel for row in packages.wheels_with("libcublasLt.so.13")] == ["nvidia-cublas"]
     assert packages.wheels_with("libcuda.so.1") == ()
-    assert "libnvidia-compute-{branch}" in [row.package for row in packages.system_packages_with("libcuda.so.1")]
     for row in packages.wheels():
         suffix = re.search(r"-cu(\d+)$", row.wheel)
         assert int(suffix[1]) == row.cuda if suffix else row.cuda == 13, row

@@ -7,7 +7,8 @@ import datetime
 import pytest
 
 from gpucheck.elf.closure import Closure
-from gpucheck.libs.imports import import_closure, is_module, module_name, parts, rows
+from gpucheck.kb.imports import parts, rows
+from gpucheck.libs.imports import import_closure, is_module, module_name
 from gpucheck.libs.interpreter import start_interpreter
 from gpucheck.libs.targets import Installed, find_target
 from gpucheck.probes.python import pythons

@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from gpucheck.facts import Framework, Seen
-from gpucheck.installed import Loads
+from gpucheck.facts import Framework, Loads, Seen
 from gpucheck.probes.host import host
 from gpucheck.probes.libraries import toolkit
 from gpucheck.probes.loads import loads, preloads

@@ -18,7 +18,7 @@ from gpucheck.probes.host import shared_memory
 from gpucheck.system import Rootfs
 from gpucheck.versions import CudaVersion, DriverVersion
 from tests.needs import missing
-from tests.roots import DEBIAN, NODE, SITE, TORCH, Link, make_root
+from tests.roots import DEBIAN, NODE, SITE, TORCH, Link, loadable, make_root
 
 
 def look(root: Path, files: dict[str, str | bytes], **env: str) -> Snapshot:
@@ -81,9 +81,24 @@ def test_a_driver_where_the_linker_does_not_look(tmp_path: Path) -> None:
     place = "/usr/local/nvidia/lib64/libcuda.so"
     seen = look(
         tmp_path,
-        {**files, f"{place}.1": Link("libcuda.so.580.95.05"), f"{place}.580.95.05": b"\x7fELF" + b"\0" * 2_000_000},
+        {
+            **files,
+            "/lib64/ld-linux-x86-64.so.2": loadable(),
+            f"{place}.1": Link("libcuda.so.580.95.05"),
+            f"{place}.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,
+        },
     )
     assert [finding.rule for finding in judge(seen).roots] == ["libcuda-off-loader-path"]
+
+
+def test_where_the_linker_cannot_be_read_nothing_follows_from_finding_no_libcuda(tmp_path: Path) -> None:
+    files = {name: content for name, content in NODE.items() if "/usr/lib/x86_64-linux-gnu" not in name}
+    seen = look(tmp_path, {**files, "/lib64/ld-linux-x86-64.so.2": b"\x7fELF"})
+    assert seen.libcuda.how == "unknown"
+    ended = {outcome.rule: outcome.status.value for outcome in judge(seen).outcomes}
+    assert {ended[rule] for rule in ("libcuda-missing", "libcuda-off-loader-path", "libcuda-link-missing")} == {
+        "unknown"
+    }
 
 
 def test_a_second_link_to_a_copy_is_no_second_copy(tmp_path: Path) -> None:

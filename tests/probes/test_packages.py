@@ -6,8 +6,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from gpucheck.facts import Seen, Unseen
-from gpucheck.installed import Need, Packages, Wheel
+from gpucheck.facts import Need, Packages, Seen, Unseen, Wheel
 from gpucheck.probes.host import host
 from gpucheck.probes.packages import packages
 from gpucheck.probes.python import distributions, pythons

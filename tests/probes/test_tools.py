@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpucheck.facts import Python, Seen, Unseen, Why
-from gpucheck.installed import Cached, Tool
+from gpucheck.facts import Cached, Python, Seen, Tool, Unseen, Why
 from gpucheck.probes.python import distributions, pythons
 from gpucheck.probes.tools import cached, tools
 from gpucheck.system import Rootfs

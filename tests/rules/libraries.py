@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from gpucheck.facts import Framework, Library, Python, Seen, Snapshot
+from gpucheck.facts import (
+    Absent,
+    Cached,
+    Framework,
+    Library,
+    Loaded,
+    Loads,
+    Lost,
+    Misfit,
+    Need,
+    Overlap,
+    Preload,
+    Python,
+    Seen,
+    Snapshot,
+    Tool,
+)
 from gpucheck.finding import Status
-from gpucheck.installed import Absent, Cached, Loaded, Loads, Lost, Misfit, Need, Overlap, Preload, Tool
 from gpucheck.record import replace
 from gpucheck.versions import ComputeCapability, CudaVersion
 from tests.machines import (

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpucheck.kb.traced import is_library
 from gpucheck.trace import loader_log, system_calls
 from gpucheck.trace.lookup import Trace
 from gpucheck.trace.merge import merge
-from gpucheck.trace.names import is_library
 from gpucheck.trace.text import render
 
 LOADER = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+from gpucheck.kb.traced import is_library
 from gpucheck.trace.loader_log import Attempt, Image, Request, parse
-from gpucheck.trace.names import is_library
 
 
 def read(text: str) -> tuple[Image, ...]:

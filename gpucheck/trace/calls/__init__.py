@@ -1,6 +1,6 @@
 """Watching the calls into the CUDA driver, the CUDA runtime and NVML: ``docs/calls.md``.
 
-``prepare`` before the command, ``read`` after it, then ``diagnose``, ``summarise`` and ``render``.
+``prepare`` before the command, ``read`` after it, then ``diagnose`` and ``summarise``; ``text`` prints it.
 """
 
 from gpucheck.trace.calls.diagnosis import Diagnosis, diagnose
@@ -8,7 +8,6 @@ from gpucheck.trace.calls.library import Refusal, obstacle, prepare
 from gpucheck.trace.calls.log import read
 from gpucheck.trace.calls.records import Call, CallTrace, Function, Process
 from gpucheck.trace.calls.summary import Total, summarise
-from gpucheck.trace.calls.text import render
 
 __all__ = [
     "Call",
@@ -22,6 +21,5 @@ __all__ = [
     "obstacle",
     "prepare",
     "read",
-    "render",
     "summarise",
 ]

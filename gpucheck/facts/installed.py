@@ -1,4 +1,4 @@
-"""What Python environments hold and what their frameworks would load: records of the Snapshot, see gpucheck/facts.py."""
+"""What Python environments hold and what their frameworks would load: records of the Snapshot."""
 
 from __future__ import annotations
 

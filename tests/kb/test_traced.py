@@ -6,11 +6,11 @@ import datetime
 
 import pytest
 
-from gpucheck.trace import names
+from gpucheck.kb import traced
 
 
 def test_every_row_has_a_source_and_a_date() -> None:
-    rows = (*names.libraries(), *names.devices(), *names.helpers().values())
+    rows = (*traced.libraries(), *traced.devices(), *traced.helpers().values())
     assert len(rows) > 40
     for row in rows:
         assert row.source.startswith("https://"), row
@@ -18,9 +18,9 @@ def test_every_row_has_a_source_and_a_date() -> None:
 
 
 def test_patterns_are_unique() -> None:
-    patterns = [row.pattern for row in names.libraries()]
+    patterns = [row.pattern for row in traced.libraries()]
     assert sorted(patterns) == sorted(set(patterns))
-    assert {row.kind for row in names.libraries()} == {"driver", "toolkit", "framework", "plugin"}
+    assert {row.kind for row in traced.libraries()} == {"driver", "toolkit", "framework", "plugin"}
 
 
 @pytest.mark.parametrize(
@@ -38,19 +38,19 @@ def test_patterns_are_unique() -> None:
     ],
 )
 def test_gpu_libraries(path: str) -> None:
-    assert names.is_library(path)
+    assert traced.is_library(path)
 
 
 @pytest.mark.parametrize("path", ["libc.so.6", "libcurl.so.4", "libcups.so.2", "libcudart.txt", "/libcuda.so/x", ""])
 def test_other_files(path: str) -> None:
-    assert not names.is_library(path)
+    assert not traced.is_library(path)
 
 
 def test_devices_and_helpers() -> None:
-    assert names.is_device("/dev/nvidia0") and names.is_device("/proc/driver/nvidia/params")
-    assert not names.is_device("/dev/null") and not names.is_device("/home/dev/nvidia0")
-    assert names.helper("/sbin/ldconfig.real") is names.helper("/sbin/ldconfig") is not None
-    assert names.helper("/usr/bin/true") is None
+    assert traced.is_device("/dev/nvidia0") and traced.is_device("/proc/driver/nvidia/params")
+    assert not traced.is_device("/dev/null") and not traced.is_device("/home/dev/nvidia0")
+    assert traced.helper("/sbin/ldconfig.real") is traced.helper("/sbin/ldconfig") is not None
+    assert traced.helper("/usr/bin/true") is None
 
 
 def test_what_may_be_absent() -> None:
@@ -58,11 +58,11 @@ def test_what_may_be_absent() -> None:
         "/opt/program",
         "/venv/lib/python3.12/site-packages/cupy_backends/cuda/libs/cutensor.cpython-312.so",
     )
-    assert names.is_optional("libnccl-net.so", program, "dlopen") and names.is_optional(
+    assert traced.is_optional("libnccl-net.so", program, "dlopen") and traced.is_optional(
         "libnccl-net.so", None, "dlopen"
     )
-    assert not names.is_optional("libcuda.so.1", program, "dlopen")
-    assert not names.is_optional("libcutensor.so.2", program, "needed")
+    assert not traced.is_optional("libcuda.so.1", program, "dlopen")
+    assert not traced.is_optional("libcutensor.so.2", program, "needed")
     # cupy tries to import this module, and goes on without it.
-    assert names.is_optional("libcutensor.so.2", module, "needed")
-    assert not names.is_optional("libcublas.so.12", module.replace("cutensor", "cublas"), "needed")
+    assert traced.is_optional("libcutensor.so.2", module, "needed")
+    assert not traced.is_optional("libcublas.so.12", module.replace("cutensor", "cublas"), "needed")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from gpucheck.record import dataclass
 
@@ -136,12 +137,17 @@ def legacy(expression: str, host: Host) -> Answer:
     return Answer(None if doubt else False, tuple(failures))
 
 
-def _term(term: str, host: Host) -> bool | None:
+@lru_cache(1024)
+def _parts(term: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"([^<>=!]+)([<>=!]+)([^<>=!].*)", term, re.DOTALL)
     operator = next((known for known in _OPERATORS if known[: len(match[2])] == match[2]), None) if match else None
     if match is None or operator is None:
         raise Invalid(f"{term!r} is no comparison")
-    name, value = match[1], match[3]
+    return match[1], operator, match[3]
+
+
+def _term(term: str, host: Host) -> bool | None:
+    name, operator, value = _parts(term)
     known = {"cuda": host.cuda, "driver": host.driver, "arch": host.arch, "brand": host.brand}
     if name.lower() not in known:
         raise Invalid(f"{term!r}: there is no {name}")
@@ -183,6 +189,7 @@ def compare(mine: str, operator: str, other: str) -> bool | None:
     }[operator]
 
 
+@lru_cache(1024)
 def _numbers(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d[\d.]*", text, re.ASCII):
         raise Invalid(f"{text!r} is no version")

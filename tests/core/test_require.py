@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpucheck.compat import require
-from gpucheck.compat.require import Answer, Failure, Host, Invalid, compare, csv, legacy, requirements
+from gpucheck import require
+from gpucheck.require import Answer, Failure, Host, Invalid, compare, csv, legacy, requirements
 from tests.compat.contracts import required
 
 HOST = Host("12.4", "550.54.15", "8.0", "nvidia")
