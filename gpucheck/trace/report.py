@@ -54,10 +54,10 @@ def report(run: Run, logs: Logs, format: str, show_all: bool, colour: bool) -> s
     calls = None
     killed = (run.ended.pid,) if run.ended.signal else ()
     if run.calls is not None:
-        from gpucheck.trace import calls as watching
+        from gpucheck.trace.calls import read
         from gpucheck.trace.calls.text import render as render_calls
 
-        calls = watching.read(run.calls)
+        calls = read(run.calls)
     if format == "json":
         return document.render(trace, differences, diagnosis, calls, killed)
     blocks = [text.render(trace, everything=show_all, colour=colour)]
