@@ -46,6 +46,10 @@ common:
         movq    %rax, %rcx              /* bytes to hand on, a multiple of 16 */
         subq    %rax, %rsp
         leaq    16(%rbp), %rsi
+        movq    %rsp, %rdi              /* an argument that the caller aligned to 32 or 64 bytes stays aligned (3.2.3) */
+        subq    %rsi, %rdi
+        andq    $63, %rdi
+        subq    %rdi, %rsp
         movq    %rsp, %rdi
         shrq    $3, %rcx
         rep movsq                       /* the direction flag is clear at a call (3.2.1) */
