@@ -135,7 +135,9 @@ def test_a_problem_comes_with_its_remedy(agent: Agent, node_root: Path) -> None:
         "type": "GpuProblem",
         "status": "True",
         "reason": "DeviceNodeMissing",
-        "message": "The device nodes of the driver are missing: /dev/nvidiactl; sudo nvidia-modprobe -c 0 -u",
+        "message": "The device nodes of the driver are missing: /dev/nvidiactl; sudo nvidia-modprobe -c 0 -u "
+        "(where it is not installed: sudo apt install nvidia-modprobe, or run nvidia-smi as root once); "
+        "in a systemd service: PrivateDevices=no",
     }
 
 
