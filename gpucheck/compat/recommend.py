@@ -61,8 +61,15 @@ def advise(library: str, nodes: Sequence[Node]) -> Advice:
         verdicts = tuple(_verdict(row, node) for node in nodes)
         if all(verdict in (Verdict.COMPATIBLE, Verdict.CONDITIONAL) for verdict in verdicts):
             found[row.cuda] = Choice(row, verdicts, _gives_up(row, newest[0], verdicts, nodes))
-    # What is certain comes first.
-    choices = _worth_it(tuple(sorted(found.values(), key=lambda choice: bool(choice.build.confidence))))
+    # Of one version, what is certain comes first.
+    versions = list(dict.fromkeys(row.version for row in newest))
+    choices = _worth_it(
+        tuple(
+            sorted(
+                found.values(), key=lambda choice: (versions.index(choice.build.version), bool(choice.build.confidence))
+            )
+        )
+    )
     apart = () if choices else tuple((alone, _newest(newest, alone)) for node in nodes for alone in _each(node))
     return Advice(library, tuple(nodes), choices, apart)
 
