@@ -26,6 +26,8 @@ RUNNING = {
     "shared_memory": "a mount",
     "services": "processes",
     "mps": "a daemon's pipe directory",
+    "driver_mounts": "mounts",
+    "address_space": "a limit of the process",
 }
 #: Of the host.
 RUNNING_HOST = {
