@@ -69,7 +69,7 @@ def searched_words(name: str) -> tuple[bytes, ...]:
 
     from gpucheck.elf.dlopens import rows
 
-    words = {"libtorch_python.so": [b"sm_"], "ptxas": [b"release "]}.get(name, [])
+    words = {"libtorch_python.so": [b"sm_"], "ptxas": [b"release "], "ptxas-blackwell": [b"release "]}.get(name, [])
     words += [
         row.opens[:-1].encode()
         for row in rows()

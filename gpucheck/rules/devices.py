@@ -96,7 +96,11 @@ def device_permission_denied(snapshot: Snapshot) -> Iterator[Complaint]:
         f"This user may not open {first.path} (EACCES)",
         (
             f"It belongs to group {first.gid} with mode {first.mode:04o}, and this user is not in that group"
-            + (": rootless engines drop the groups of the user who starts them." if inside else ".")
+            + (
+                ": rootless engines drop the groups of the user who starts them."
+                if inside and first.mode & 0o060
+                else "."
+            )
         )
         if lacks
         else "Its mode, or a security label (SELinux, AppArmor), forbids it.",
