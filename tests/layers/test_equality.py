@@ -52,7 +52,8 @@ def in_layers(root: Path, env: Mapping[str, str]) -> ImageSystem:
 
     _, index = Cache(None).make(lambda file: index_layer(pieces(), file))
     child.stdout.close()
-    assert child.wait() == 0
+    # 1: a file changed, which is also said of a new hard link; another test may make one of Debian's files at this moment.
+    assert child.wait() in (0, 1)
     union = Union()
     union.apply(index, 0)
     return ImageSystem(union, (index,), env, str(root))
