@@ -201,11 +201,10 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 # -- the engine of the toolkit -----------------------------------------------------------------------------------------
 
-_SEMVER = re.compile(
-    r"v?(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\.(0|[1-9]\d*)"
+_SEMVER = (
+    r"(?a)v?(0|[1-9]\d*)(?:\.(0|[1-9]\d*)(?:\.(0|[1-9]\d*)"
     r"(?:-(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
-    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)?)?",
-    re.ASCII,
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)?)?"
 )
 
 
@@ -242,7 +241,7 @@ def _semantic(word: str, own: Mapping[str, str]) -> tuple[str, Callable[[], bool
         return None
     operator = next((known for known in ("!=", "<=", ">=", "=", "<", ">") if rest.startswith(known)), "")
     value = rest.removeprefix(operator)
-    if name != "brand" and not _SEMVER.fullmatch(value):
+    if name != "brand" and not re.fullmatch(_SEMVER, value):
         raise Invalid(f"{word!r}: {value!r} is no semantic version")
 
     def holds() -> bool:
@@ -258,7 +257,7 @@ def _semantic(word: str, own: Mapping[str, str]) -> tuple[str, Callable[[], bool
 def _order(mine: str, other: str) -> int:
     """golang.org/x/mod/semver.Compare without pre-releases, which no requirement has: what is no version is below all."""
     left, right = (
-        tuple(int(part or 0) for part in match.groups()) if (match := _SEMVER.fullmatch(text)) else ()
+        tuple(int(part or 0) for part in match.groups()) if (match := re.fullmatch(_SEMVER, text)) else ()
         for text in (mine, other)
     )
     return (left > right) - (left < right)

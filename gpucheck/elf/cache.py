@@ -6,6 +6,7 @@ and the old one with the present one inside it. Reference: glibc's sysdeps/gener
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 
@@ -112,10 +113,14 @@ class Cache:
                 right = middle - 1
         return None
 
-    def entries(self) -> Iterator[Entry]:
-        """All entries in file order, whatever machine they are for."""
+    def entries(self, beginnings: tuple[str, ...] = ("",)) -> Iterator[Entry]:
+        """The entries whose names begin so, all by default, in file order, whatever machine they are for."""
+        wanted = tuple(os.fsencode(beginning) for beginning in beginnings)
         for index in range(self._count):
             flags, key, value, hwcap = self._row(index)
+            start = self._base + key
+            if not self._data.startswith(wanted, start):
+                continue
             soname, path = self._string(key), self._string(value)
             if soname is None or path is None:
                 continue

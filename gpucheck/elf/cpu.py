@@ -101,5 +101,5 @@ def read_cpu(system: System) -> Cpu:
         if colon:
             values.setdefault(name.strip(), value.strip())
     flags = values.get("flags") or values.get("Features") or values.get("features") or ""
-    power = re.match(r"POWER(\d+)", values.get("cpu", ""), re.IGNORECASE)
+    power = values.get("cpu", "") and re.match(r"POWER(\d+)", values["cpu"], re.IGNORECASE)
     return Cpu(frozenset(flags.split()), values.get("vendor_id") == "GenuineIntel", int(power[1]) if power else 0)

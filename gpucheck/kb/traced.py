@@ -78,6 +78,11 @@ def _device_pattern() -> re.Pattern[str]:
     return re.compile("|".join(translate(row.pattern) for row in devices()))
 
 
+@cache
+def _optional_pattern() -> re.Pattern[str]:
+    return re.compile("|".join(translate(row.pattern) for row in libraries() if row.optional))
+
+
 def is_library(path: str) -> bool:
     """Whether the file name is that of a GPU library."""
     return _library_pattern().match(path.rsplit("/", 1)[-1]) is not None
@@ -97,5 +102,4 @@ def is_optional(name: str, requester: str | None, edge: str) -> bool:
     """Whether the absence of a library is normal: for one that looks whether it is there, or that may be absent itself."""
     if requester and any(fnmatchcase(requester, row.pattern) for row in extras()):
         return True
-    file = name.rsplit("/", 1)[-1]
-    return edge == "dlopen" and any(row.optional and re.match(translate(row.pattern), file) for row in libraries())
+    return edge == "dlopen" and _optional_pattern().match(name.rsplit("/", 1)[-1]) is not None

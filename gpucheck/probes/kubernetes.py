@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from gpucheck.facts import Kubernetes, Seen, Unseen, Why
@@ -53,6 +52,8 @@ def registered(system: System, folder: str) -> tuple[str, ...]:
     text = read_text(system, f"{folder}/kubelet_internal_checkpoint", 8 << 20)
     if isinstance(text, Unseen):
         return ()
+    import json
+
     try:
         devices = json.loads(text.value)["Data"]["RegisteredDevices"]
     except (ValueError, KeyError, TypeError):

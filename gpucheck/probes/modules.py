@@ -76,9 +76,7 @@ def read_module(system: System, path: str) -> tuple[str, str, str]:
 DKMS: Final = "/var/lib/dkms"
 
 #: What ends a build: DKMS itself, the compiler, make, and the driver's own conftest.
-_ERROR: Final = re.compile(
-    r"^.*(?:\berror\b|\*\*\*|Error! |cannot be found|not supported).*$", re.MULTILINE | re.IGNORECASE
-)
+ERROR: Final = r"(?mi)^.*(?:\berror\b|\*\*\*|Error! |cannot be found|not supported).*$"
 
 
 def dkms(system: System, kernel: str) -> Seen[Dkms] | Unseen:
@@ -135,7 +133,7 @@ def akmods(system: System, kernel: str) -> Seen[Dkms] | Unseen:
 
 def first_error(text: str) -> str:
     """The first error in a build log, shortened to what a line of output can hold."""
-    match = _ERROR.search(text)
+    match = re.search(ERROR, text)
     return match[0].strip()[:200] if match else ""
 
 

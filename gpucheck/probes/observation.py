@@ -8,7 +8,7 @@ from typing import TypedDict
 from gpucheck import __version__
 from gpucheck.facts import SCHEMA, Cuda, Library, Nvml, Runtime, Seen, Snapshot, Unseen, Why
 from gpucheck.probes import devices, driver
-from gpucheck.system import System
+from gpucheck.system import System, remembering
 from gpucheck.versions import CudaVersion
 
 
@@ -49,6 +49,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         tools,
     )
 
+    system = remembering(system)
     environments = python.pythons(system, interpreter)
     installed = python.distributions(system, environments)
     toolkit = libraries.toolkit(system, environments, installed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Final
 
@@ -144,6 +143,8 @@ def _daemon(system: System) -> dict[str, object]:
     text = read_text(system, "/etc/docker/daemon.json")
     if isinstance(text, Unseen):
         return {}
+    import json
+
     try:
         found = json.loads(text.value)
     except ValueError:

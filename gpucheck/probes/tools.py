@@ -173,9 +173,7 @@ def cached(system: System) -> Seen[tuple[Cached, ...]] | Unseen:
             return Unseen(Why.NOT_APPLICABLE, (), "musl has no cache")
         cache = read_cache(system, linker.machine, linker.bits)
         stems = tuple(f"{row.stem}.so" for row in kb.sonames())
-        entries = [
-            each for each in cache.entries() if each.soname.startswith(("libcuda.so", "libnvidia-ml.so", *stems))
-        ]
+        entries = list(cache.entries(("libcuda.so", "libnvidia-ml.so", *stems)))
     except FileNotFoundError:
         return Unseen(Why.ABSENT, ("/etc/ld.so.cache",), "/etc/ld.so.cache is not there (ldconfig makes it)")
     except (ElfError, OSError) as error:

@@ -7,9 +7,14 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from copy import copy
 from fnmatch import fnmatchcase
+from functools import cache
+from typing import TypeVar
 
-from gpucheck.system.protocol import Identity, NotLive, Running, Status
+from gpucheck.system.protocol import Identity, NotLive, Running, Status, System
+
+S = TypeVar("S", bound=System)
 
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
@@ -91,6 +96,14 @@ def glob_by_names(system: Tree, pattern: str) -> tuple[str, ...]:
             ]
         found = following
     return tuple(sorted(found if listed else filter(system.exists, found)))
+
+
+def remembering(system: S) -> S:
+    """The same system, which looks up each name, folder and pattern once: probes ask for the same ones again and again."""
+    twin = copy(system)
+    for question in ("resolve", "names", "glob"):
+        setattr(twin, question, cache(getattr(twin, question)))
+    return twin
 
 
 class Tree:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from gpucheck.trace.child import run as run_child
 from gpucheck.trace.program import NotRunnable, Program, find_program, why_not_started
@@ -53,9 +54,10 @@ def run(
         folder, added, notes = _watch_calls(program, logs) if calls else (None, {}, ())
         if "LD_DEBUG" in os.environ and "ld-debug" in chosen.witnesses:
             notes += ("LD_DEBUG was set: the trace has its own value",)
+        nothing = logs.new_folder()
         started = time.monotonic()
         try:
-            ended = run_child(*logs.command(program.path, command, os.environ, added), meanwhile=_load)
+            ended = run_child(*logs.command(program.path, command, os.environ, added), meanwhile=partial(_load, nothing))
         except OSError as error:
             print(f"gpucheck: {command[0]}: {why_not_started(program, error)}", file=sys.stderr)
             return 126
@@ -87,27 +89,22 @@ def _watch_calls(program: Program, logs: Logs) -> tuple[str | None, Mapping[str,
     return folder, prepared, (f"calls are not watched: {reason}",) if reason else ()
 
 
-def _load() -> None:
-    """Load the code and the tables of the report while the command runs, on a processor that it may leave idle. Looks at
-    nothing."""
-    import shutil  # noqa: F401
+def _load(nothing: str) -> None:
+    """Load the code and the tables of the report while the command runs, on a processor that it may leave idle.
 
-    import gpucheck.probes.environment
-    import gpucheck.probes.hardware
-    import gpucheck.probes.host
-    import gpucheck.probes.kernel
-    import gpucheck.probes.libraries
-    import gpucheck.probes.python
-    import gpucheck.probes.runtime
+    ``nothing``: an empty folder, which the probes look at and the rules judge, for the sake of what is loaded by that.
+    """
     import gpucheck.trace.report  # noqa: F401
-    from gpucheck import kb
     from gpucheck.elf import dlopens
+    from gpucheck.engine import judge
     from gpucheck.kb import traced
+    from gpucheck.probes import observe
+    from gpucheck.system import Rootfs
 
-    for table in (kb.driver_places, kb.toolkit_places, kb.families, kb.branches, kb.cuda_codes, kb.nvml_codes):
-        table()
+    judge(observe(Rootfs(nothing)))
     dlopens.rows()
     traced.is_library("")
+    traced.is_optional("", "", "dlopen")
 
 
 def _is_coloured() -> bool:
