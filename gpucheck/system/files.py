@@ -19,8 +19,8 @@ S = TypeVar("S", bound=System)
 #: Linux gives up after 40 links in one path: path_resolution(7).
 MAX_LINKS = 40
 
-#: A search goes by pieces of this size.
-PIECE = 4 << 20
+#: A search goes by pieces, from the first of these sizes to the last: most of what is looked for stands at the beginning.
+PIECES = (64 << 10, 4 << 20)
 MAX_SEARCHED = 64 << 20
 MAX_MATCH = 256
 
@@ -134,8 +134,10 @@ class Tree:
 
     def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
         end = offset + min(size, MAX_SEARCHED)
+        length, longest = PIECES
         while offset < end:
-            piece = self.read(path, min(PIECE, end - offset), offset)
+            piece = self.read(path, min(length, end - offset), offset)
+            length = min(2 * length, longest)
             if found := pattern.search(piece):
                 return found[1]
             if not piece:

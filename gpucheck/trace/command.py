@@ -57,7 +57,9 @@ def run(
         nothing = logs.new_folder()
         started = time.monotonic()
         try:
-            ended = run_child(*logs.command(program.path, command, os.environ, added), meanwhile=partial(_load, nothing))
+            ended = run_child(
+                *logs.command(program.path, command, os.environ, added), meanwhile=partial(_load, nothing)
+            )
         except OSError as error:
             print(f"gpucheck: {command[0]}: {why_not_started(program, error)}", file=sys.stderr)
             return 126
@@ -95,14 +97,16 @@ def _load(nothing: str) -> None:
     ``nothing``: an empty folder, which the probes look at and the rules judge, for the sake of what is loaded by that.
     """
     import gpucheck.trace.report  # noqa: F401
+    from gpucheck import kb
     from gpucheck.elf import dlopens
     from gpucheck.engine import judge
-    from gpucheck.kb import traced
+    from gpucheck.kb import pairs, traced
     from gpucheck.probes import observe
     from gpucheck.system import Rootfs
 
     judge(observe(Rootfs(nothing)))
-    dlopens.rows()
+    for table in (dlopens.rows, pairs.pairs, kb.cuda_codes, kb.nvml_codes):
+        table()
     traced.is_library("")
     traced.is_optional("", "", "dlopen")
 
