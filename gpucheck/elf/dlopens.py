@@ -45,11 +45,19 @@ def rows() -> tuple[Dlopen, ...]:
     return kb.load("dlopens", "dlopen", Dlopen)
 
 
+@cache
+def _by_literal() -> tuple[tuple[Dlopen, str], ...]:
+    """The rows with what their patterns begin with, literally: most are ruled out by that."""
+    return tuple((row, re.split(r"[*?[]", row.opener)[0]) for row in rows())
+
+
 def opened_by(system: System, elf: Elf) -> Iterator[tuple[str, Dlopen]]:
     """(name, row) of what a library is known to open. Raises ``ElfError``, ``OSError``."""
     file = elf.path.rsplit("/", 1)[-1]
     has_code: bool | None = None
-    for row in rows():
+    for row, literal in _by_literal():
+        if literal not in elf.path and literal not in (elf.soname or ""):
+            continue
         if "/" in row.opener:
             name = file if fnmatchcase(elf.path, f"*/{row.opener}") else None
         else:
@@ -111,12 +119,13 @@ def written_name(system: System, elf: Elf, start: str) -> str | None:
     """The first string in a file's read-only data that starts so and goes on as a file name: the exact minor version
     that libnvrtc opens its built-ins by is nowhere else.
     """
+    literal = b"\0" + start.encode()
     pattern = re.compile(rb"\0(" + re.escape(start.encode()) + rb"[0-9][0-9.]{0,15})\0")
     for section in read_sections(system, elf):
         if section.kind == SHT_PROGBITS and section.name.startswith(DATA_SECTIONS):
             if section.offset + section.size > system.status(elf.path).size:
                 raise ElfError(elf.path, f"truncated: {section.name} is cut off")
-            found = system.search(elf.path, pattern, section.offset, section.size)
+            found = system.search(elf.path, pattern, section.offset, section.size, literal)
             if found is not None:
                 return found.decode()
     return None

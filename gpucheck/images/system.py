@@ -67,10 +67,12 @@ class ImageSystem(Tree):
             at += length
         raise not_kept(path)
 
-    def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
+    def search(
+        self, path: str, pattern: re.Pattern[bytes], offset: int, size: int, literal: bytes = b""
+    ) -> bytes | None:
         content = self._union.contents.get(self._file(path))
         if content is None or not content.searched:
-            return super().search(path, pattern, offset, size)
+            return super().search(path, pattern, offset, size, literal)
         for start, text in content.hits:
             found = pattern.search(text.encode("latin-1"))
             if found and offset <= start + found.start() and start + found.end() <= offset + size:

@@ -186,7 +186,7 @@ def torch_architectures(system: System, library: str) -> tuple[str, ...]:
         (place,) = [
             section for section in read_sections(system, read_elf(system, library)) if section.name == ".rodata"
         ]
-        found = system.search(library, TORCH_ARCHITECTURES, place.offset, place.size)
+        found = system.search(library, TORCH_ARCHITECTURES, place.offset, place.size, b"sm_")
     except (ElfError, OSError, ValueError):
         return ()
     return parse_architectures(found.decode()) if found else ()

@@ -113,7 +113,7 @@ def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
         for section in read_sections(system, read_elf(system, path)):
             if section.name != ".rodata":
                 continue
-            if found := system.search(path, PTXAS_RELEASE, section.offset, section.size):
+            if found := system.search(path, PTXAS_RELEASE, section.offset, section.size, b"release "):
                 return CudaVersion.parse(found.decode())
     except (ElfError, OSError):
         pass

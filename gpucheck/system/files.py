@@ -20,7 +20,7 @@ S = TypeVar("S", bound=System)
 MAX_LINKS = 40
 
 #: A search goes by pieces, from the first of these sizes to the last: most of what is looked for stands at the beginning.
-PIECES = (64 << 10, 4 << 20)
+PIECES = (64 << 10, 1 << 20)
 MAX_SEARCHED = 64 << 20
 MAX_MATCH = 256
 
@@ -132,13 +132,15 @@ class Tree:
     def names(self, directory: str) -> tuple[str, ...]:
         raise NotImplementedError
 
-    def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
+    def search(
+        self, path: str, pattern: re.Pattern[bytes], offset: int, size: int, literal: bytes = b""
+    ) -> bytes | None:
         end = offset + min(size, MAX_SEARCHED)
         length, longest = PIECES
         while offset < end:
             piece = self.read(path, min(length, end - offset), offset)
             length = min(2 * length, longest)
-            if found := pattern.search(piece):
+            if literal in piece and (found := pattern.search(piece)):
                 return found[1]
             if not piece:
                 break

@@ -100,10 +100,12 @@ class System(Readable, Protocol):
         """Kind, mode, owner and size of a file."""
         ...
 
-    def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
+    def search(
+        self, path: str, pattern: re.Pattern[bytes], offset: int, size: int, literal: bytes = b""
+    ) -> bytes | None:
         """The first group of the pattern's first match within ``size`` bytes from ``offset`` of a regular file.
 
-        No more than 64 MiB are looked at, and a match is found when it is no longer than 256 bytes.
+        ``literal``: what every match holds; where it is not, which is found out faster, no match is looked for. No more than 64 MiB are looked at, and a match is found when it is no longer than 256 bytes.
         """
         ...
 

@@ -46,9 +46,11 @@ class Forgetful:
         self._look(path)
         return self._system.read(path, limit, offset)
 
-    def search(self, path: str, pattern: re.Pattern[bytes], offset: int, size: int) -> bytes | None:
+    def search(
+        self, path: str, pattern: re.Pattern[bytes], offset: int, size: int, literal: bytes = b""
+    ) -> bytes | None:
         self._look(path)
-        return self._system.search(path, pattern, offset, size)
+        return self._system.search(path, pattern, offset, size, literal)
 
 
 def outcomes(system: System) -> Mapping[str, Outcome]:
