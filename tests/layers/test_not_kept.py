@@ -33,6 +33,8 @@ class Forgetful:
         self.asked: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self._system, name)
 
     def _look(self, path: str) -> None:
