@@ -46,6 +46,8 @@ class Shared:
     """What a kernel module says of itself: ``{version = "580.95.05", license = "Dual MIT/GPL"}``."""
     signed: bool = False
     """Ends as a signed kernel module does."""
+    execstack: bool = False
+    """Asks for an executable stack in PT_GNU_STACK; without it, has no such header."""
     machine: str = "x86_64"
     interpreter: str = ""
 
@@ -107,7 +109,7 @@ def _lay_out(
     definitions: bytes,
     requirements: bytes,
 ) -> bytes:
-    segments = 2 + bool(described.interpreter)
+    segments = 2 + bool(described.interpreter) + described.execstack
     blob = bytearray(64 + 56 * segments)
     sections: list[tuple[str, int, int, int]] = []
 
@@ -164,6 +166,8 @@ def _lay_out(
         len(sections) + 1, len(sections),
     )  # fmt: skip
     rows = [(1, 7, 0, headers, 0x1000), (2, 6, where, len(dynamic), 8)]
+    if described.execstack:
+        rows.append((0x6474E551, 7, 0, 0, 16))
     if program:
         rows.insert(0, (3, 4, interpreter, len(described.interpreter) + 1, 1))
     for number, (kind, flags, start, size, alignment) in enumerate(rows):
