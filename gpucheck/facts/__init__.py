@@ -9,15 +9,20 @@ from gpucheck.facts.driver import Call, Choice, Compat, Cuda, Difference, Gpu, L
 from gpucheck.facts.installed import (
     Absent,
     Cached,
+    DriverPart,
     Loaded,
     Loads,
     Lost,
     Misfit,
     Need,
+    NumberReader,
     Overlap,
     Packages,
     Preload,
+    Shadow,
+    Stack,
     Tool,
+    Unbuilt,
     Wheel,
 )
 from gpucheck.facts.machine import (
@@ -25,13 +30,16 @@ from gpucheck.facts.machine import (
     DeviceNode,
     Distribution,
     Dkms,
+    Hidden,
     Host,
     Kernel,
     KernelDriver,
     KernelMessage,
     Libc,
     ModuleFile,
+    Network,
     PciDevice,
+    Processor,
 )
 from gpucheck.facts.project import (
     Dockerfile,
@@ -47,6 +55,7 @@ from gpucheck.facts.project import (
 )
 from gpucheck.facts.seen import Seen, Unseen, Why
 from gpucheck.facts.surroundings import (
+    CodeFolder,
     Container,
     ContainerRuntime,
     Distributed,
@@ -55,9 +64,11 @@ from gpucheck.facts.surroundings import (
     Imported,
     Kubernetes,
     Mps,
+    Program,
     Python,
     Service,
     SystemPackage,
+    Toolchain,
     ToolkitHome,
 )
 from gpucheck.record import dataclass
@@ -70,6 +81,7 @@ __all__ = [
     "Cached",
     "Call",
     "Choice",
+    "CodeFolder",
     "Compat",
     "Container",
     "ContainerRuntime",
@@ -81,9 +93,11 @@ __all__ = [
     "Dkms",
     "DockerVariable",
     "Dockerfile",
+    "DriverPart",
     "FalseLabel",
     "Framework",
     "Gpu",
+    "Hidden",
     "Host",
     "Imported",
     "Index",
@@ -103,11 +117,15 @@ __all__ = [
     "ModuleFile",
     "Mps",
     "Need",
+    "Network",
+    "NumberReader",
     "Nvml",
     "Overlap",
     "Packages",
     "PciDevice",
     "Preload",
+    "Processor",
+    "Program",
     "Project",
     "Pyproject",
     "Python",
@@ -116,10 +134,14 @@ __all__ = [
     "Runtime",
     "Seen",
     "Service",
+    "Shadow",
     "Snapshot",
+    "Stack",
     "SystemPackage",
     "Tool",
+    "Toolchain",
     "ToolkitHome",
+    "Unbuilt",
     "Unseen",
     "Wheel",
     "Why",
@@ -192,6 +214,25 @@ class Snapshot:
     preloads: Seen[tuple[Preload, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "preloading was not looked at")
     labels: Seen[tuple[FalseLabel, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no image's labels were looked at")
     """Of an image: those of its labels that are not true."""
+
+    locked_memory: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no limit was looked at")
+    """Bytes that a process may lock in memory, where that is limited (``ulimit -l``)."""
+    network: Seen[Network] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no network was looked at")
+    processor: Seen[Processor] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "the processor was not looked at")
+    hidden: Seen[tuple[Hidden, ...]] | Unseen = Unseen(
+        Why.NOT_APPLICABLE, (), "nothing that hides a GPU was looked for"
+    )
+    code_folders: Seen[tuple[CodeFolder, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no mount table was looked at")
+    toolchain: Seen[Toolchain] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no compiler was looked for")
+    programs: tuple[Program, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
+    unbuilt: tuple[Unbuilt, ...] = ()
+    stacks: Seen[tuple[Stack, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no stack was looked at")
+    """Looked at where the C library refuses them."""
+    driver_parts: tuple[DriverPart, ...] = ()
+    number_readers: tuple[NumberReader, ...] = ()
+    loader: Seen[str] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no interpreter was looked at")
+    """The dynamic linker that the interpreter names (PT_INTERP)."""
 
     def variable(self, name: str) -> str | None:
         """An environment variable; None when it is not set."""

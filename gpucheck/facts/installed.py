@@ -159,6 +159,60 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A distribution of the user's own folder that hides the environment's."""
+
+    name: str
+    version: str
+    location: str
+    hidden: str
+    """The version that the environment has."""
+    place: str
+    """Where that one is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A distribution whose compiled part is not installed."""
+
+    name: str
+    version: str
+    location: str
+    module: str
+    """The compiled module that its code imports: ``groundingdino._C``."""
+    importer: str
+    """The file that does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A shared object that asks for an executable stack."""
+
+    owner: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriverPart:
+    """A part of the driver beside libcuda that an installed distribution opens."""
+
+    user: str
+    part: str
+    """``libnvcuvid.so.1``, or ``nvidia.icd`` for OpenCL."""
+    path: str
+    """'' when it is not found."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberReader:
+    """A distribution whose code reads each entry of CUDA_VISIBLE_DEVICES as a number."""
+
+    name: str
+    version: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Preload:
     """A library that LD_PRELOAD or /etc/ld.so.preload names."""
 

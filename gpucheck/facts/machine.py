@@ -59,6 +59,40 @@ class PciDevice:
     """The configuration space reads all ones: the device does not answer."""
     model: str
     """The product's name as the loaded driver gives it; '' where no driver does."""
+    iommu: str = ""
+    """How the IOMMU treats what it reads and writes: ``identity``, ``DMA``, ``DMA-FQ``; '' where no IOMMU does."""
+    subsystem: str = ""
+    """PCI subsystem device id in hexadecimal, ``1482``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Something that keeps a GPU off the bus."""
+
+    kind: str
+    """``udev rule`` or ``thunderbolt``."""
+    name: str
+    """The rule's setting, or the enclosure: ``Razer Core X Chroma``."""
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The processor, as the kernel shows it."""
+
+    model: str
+    avx: bool
+    virtual: bool
+    """A hypervisor is below: it decides which instructions are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What processes on several GPUs or machines talk over."""
+
+    interfaces: tuple[str, ...]
+    rdma: tuple[str, ...]
+    """InfiniBand and RoCE devices that this process may open: ``mlx5_0``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +118,8 @@ class ModuleFile:
     """``nvidia`` or ``nvidia_uvm``."""
     flavour: str = ""
     """``open`` or ``proprietary`` by its licence; '' when the file does not tell."""
+    built_for: str = ""
+    """The kernel release in its version magic; '' when the file does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +178,8 @@ class Kernel:
     """How often the machine was suspended since it was started."""
     enforcement: Seen[str] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "lockdown was not looked at")
     """What but Secure Boot makes the kernel refuse unsigned modules: ``lockdown: integrity``, ``sig_enforce = Y``; '' nothing."""
+    unsupported: Ban | None = None
+    """The setting by which SUSE's modprobe refuses the nvidia module, which the distribution does not support; None: it does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,16 @@ class ContainerRuntime:
     """1 or 2: the version of control groups that holds the devices."""
     docker_default: str = ""
     """"default-runtime" in daemon.json; '' when it is not set: Docker then takes runc."""
+    ldconfig: str = ""
+    """The host's ldconfig that the toolkit's settings name and that is not there; '' when it is, or when none is named."""
+    rootless: str = ""
+    """The file that shows that this user's docker is rootless; '' when it is not."""
+    podman: str = ""
+    """Its version; '' when no package database tells."""
+    cdi_versions: tuple[tuple[str, str], ...] = ()
+    """(path, version of the specification's format) of NVIDIA's CDI specifications."""
+    misplaced: tuple[str, ...] = ()
+    """Runtimes in sections that containerd does not read in a file of this version: ``nvidia``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,47 @@ class ToolkitHome:
     exists: bool
     version: str
     """Of the toolkit there; '' when its files do not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """What torch.utils.cpp_extension compiles CUDA code with."""
+
+    nvcc: str
+    cuda: CudaVersion
+    compiler: str
+    """The host compiler that nvcc takes."""
+    version: int | None
+    """The major version of that gcc; None when the files do not tell."""
+    newest: int | None
+    """The newest major version of gcc that nvcc's own header takes; None when it does not tell."""
+    header: str
+    """That header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of its own (no Python package) that does its work on a GPU through libraries beside it."""
+
+    name: str
+    path: str
+    folder: str
+    """Where it looks for them."""
+    backends: tuple[str, ...]
+    """Those for GPUs that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFolder:
+    """A folder in which a framework puts compiled code, which is then loaded from there."""
+
+    user: str
+    variable: str
+    """The variable that moves it."""
+    path: str
+    mount: str
+    options: str
+    """Of the mount: ``rw,nosuid,nodev,noexec``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def start_interpreter(
 
     Raises ``ElfError`` when there is neither an interpreter nor a dynamic linker.
     """
-    for candidate in _candidates(system, ([environment] if environment else []) + list(others)):
+    for candidate in interpreters(system, ([environment] if environment else []) + list(others)):
         try:
             process = start(system, candidate, env=env)
         except NotKept:
@@ -64,7 +64,7 @@ def start_interpreter(
     return Interpreter(None, plain_process(system, env=env), "", "")
 
 
-def _candidates(system: System, environments: Sequence[Python]) -> Iterator[str]:
+def interpreters(system: System, environments: Sequence[Python]) -> Iterator[str]:
     """Programs that may be the interpreter, the likeliest first; what exists is seen when they are read."""
     for environment in environments:
         if not environment.prefix.startswith("/"):

@@ -54,7 +54,7 @@ def _first(system: System, places: Sequence[str]) -> str:
     )
 
 
-def _on_path(system: System, *programs: str) -> str:
+def on_path(system: System, *programs: str) -> str:
     """A program on PATH, or where PATH is not known (an image without one) in the usual folders."""
     path = system.env.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return _first(system, [f"{folder}/{name}" for name in programs for folder in path.split(":") if folder])
@@ -70,12 +70,12 @@ def _triton(
     user, home = f"{dist.name} {dist.version}", f"{dist.location}/triton"
     chosen = system.env.get("TRITON_PTXAS_PATH", "")
     places = [chosen] if chosen else [f"{home}/backends/nvidia/bin/ptxas", f"{home}/common/../third_party/cuda/bin/ptxas", f"{home}/third_party/cuda/bin/ptxas"]  # fmt: skip
-    path = _first(system, places) or ("" if chosen else _on_path(system, "ptxas"))
-    yield Tool("ptxas", user, path, _ptxas_cuda(system, path), tuple(places))
+    path = _first(system, places) or ("" if chosen else on_path(system, "ptxas"))
+    yield Tool("ptxas", user, path, program_cuda(system, path), tuple(places))
     blackwell = f"{home}/backends/nvidia/bin/ptxas-blackwell"
     if not chosen and system.resolve(blackwell):
-        yield Tool("ptxas-blackwell", user, blackwell, _ptxas_cuda(system, blackwell), (blackwell,))
-    compiler = system.env.get("CC") or _on_path(system, "gcc", "clang", "cc")
+        yield Tool("ptxas-blackwell", user, blackwell, program_cuda(system, blackwell), (blackwell,))
+    compiler = system.env.get("CC") or on_path(system, "gcc", "clang", "cc")
     yield Tool("compiler", user, compiler, None, ("CC", "gcc and clang on PATH"))
     include = [f"{each.prefix.rstrip('/')}/include/python{each.version}*/Python.h" for each in environments if dist.location in each.packages]  # fmt: skip
     version = next((each.version for each in environments if dist.location in each.packages), "")
@@ -99,11 +99,11 @@ def _homes(system: System, environments: Sequence[Python]) -> Iterator[str]:
     yield from ("/usr", "/usr/local")
 
 
-PTXAS_RELEASE: Final = re.compile(rb"release (\d+\.\d+), V\d")
+TOOL_RELEASE: Final = re.compile(rb"release (\d+\.\d+), V\d")
 
 
-def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
-    """``Cuda compilation tools, release 12.8, V12.8.93`` in its constants."""
+def program_cuda(system: System, path: str) -> CudaVersion | None:
+    """Of ptxas or nvcc: ``Cuda compilation tools, release 12.8, V12.8.93`` in its constants."""
     if not path:
         return None
     from gpucheck.elf import read_elf
@@ -113,7 +113,7 @@ def _ptxas_cuda(system: System, path: str) -> CudaVersion | None:
         for section in read_sections(system, read_elf(system, path)):
             if section.name != ".rodata":
                 continue
-            if found := system.search(path, PTXAS_RELEASE, section.offset, section.size, b"release "):
+            if found := system.search(path, TOOL_RELEASE, section.offset, section.size, b"release "):
                 return CudaVersion.parse(found.decode())
     except (ElfError, OSError):
         pass
