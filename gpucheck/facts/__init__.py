@@ -224,6 +224,8 @@ class Snapshot:
     )
     code_folders: Seen[tuple[CodeFolder, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no mount table was looked at")
     toolchain: Seen[Toolchain] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no compiler was looked for")
+    compiling: tuple[tuple[str, str], ...] = ()
+    """(name, version) of distributions that compile CUDA code as they run."""
     programs: tuple[Program, ...] = ()
     shadows: tuple[Shadow, ...] = ()
     unbuilt: tuple[Unbuilt, ...] = ()

@@ -28,6 +28,9 @@ class JitRow(kb.Row):
     distribution: str
     built: str
     """Pattern of those files, below site-packages."""
+    refuses: bool = False
+    unless: str = ""
+    symptom: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,21 @@ class NumberRow(kb.Row):
     distribution: str
     file: str
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionRow(kb.Row):
+    """An option of torch's allocator (PYTORCH_CUDA_ALLOC_CONF)."""
+
+    option: str
+    first: str
+    """The first torch that knows it."""
+
+
+@cache
+def options() -> tuple[OptionRow, ...]:
+    """All rows, by option."""
+    return kb.load("compiled", "option", OptionRow, ["option"])
 
 
 @cache

@@ -42,6 +42,24 @@ class Generation(kb.Row):
     """None: the newest driver still drives them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symbol(kb.Row):
+    """Symbols of other kernel modules that the nvidia module uses."""
+
+    beginning: str
+    module: str
+    load: str
+    """For modprobe."""
+    install: str
+    """Where the module is packaged apart; ``{kernel}`` is filled in."""
+
+
+@cache
+def symbols() -> tuple[Symbol, ...]:
+    """By the beginning of their names."""
+    return kb.load("kernel_log", "symbol", Symbol, ["beginning"])
+
+
 @cache
 def lines() -> tuple[Line, ...]:
     """In the order in which they are asked: the telling ones before what follows from each of them."""

@@ -106,6 +106,16 @@ def gcc_version(system: System, compiler: str) -> int | None:
 # -- packages ----------------------------------------------------------------------------------------------------------
 
 
+def compiling(system: System, installed: tuple[Distributed, ...]) -> tuple[tuple[str, str], ...]:
+    """Packages that compile CUDA code as they run, and were not installed with compiled code."""
+    rows = {row.distribution: row for row in compiled.jit()}
+    return tuple(
+        (dist.name, dist.version)
+        for dist in installed
+        if (row := rows.get(dist.name)) and not system.glob(f"{dist.location}/{row.built}")
+    )
+
+
 def unbuilt(system: System, installed: tuple[Distributed, ...]) -> tuple[Unbuilt, ...]:
     """Packages whose code imports a compiled module that was not built when they were installed."""
     found = []
@@ -212,9 +222,7 @@ def number_readers(system: System, installed: tuple[Distributed, ...]) -> tuple[
                 continue
             text = read_text(system, f"{dist.location}/{row.file}")
             if isinstance(text, Seen) and row.text in text.value:
-                found.setdefault(
-                    dist.location, NumberReader(dist.name, dist.version, f"{dist.location}/{row.file}")
-                )
+                found.setdefault(dist.location, NumberReader(dist.name, dist.version, f"{dist.location}/{row.file}"))
     return tuple(found.values())
 
 
@@ -232,7 +240,9 @@ def programs(system: System) -> tuple[Program, ...]:
     if not path:
         return ()
     real = system.resolve(path) or path
-    for folder in dict.fromkeys((f"{real.rsplit('/bin/', 1)[0]}/lib/ollama", "/usr/lib/ollama", "/usr/local/lib/ollama")):
+    for folder in dict.fromkeys(
+        (f"{real.rsplit('/bin/', 1)[0]}/lib/ollama", "/usr/lib/ollama", "/usr/local/lib/ollama")
+    ):
         if system.glob(f"{folder}/libggml-cpu*.so"):
             backends = (*_backends(system, folder),)
             return (Program("ollama", path, folder, backends),)

@@ -44,8 +44,11 @@ def device(system: System, address: str) -> PciDevice:
         lost = system.read(f"{DEVICES}/{address}/config", 4) == b"\xff\xff\xff\xff"
     except OSError:
         lost = False
+    translation = read_text(system, f"{DEVICES}/{address}/iommu_group/type", 64)
+    iommu = translation.value.strip() if isinstance(translation, Seen) else ""
     kind = "gpu" if code.startswith("03") else "nvswitch" if code.startswith("0680") else "other"
-    return PciDevice(address, word("device"), kind, driver, lost, model(system, address))
+    name = model(system, address)
+    return PciDevice(address, word("device"), kind, driver, lost, name, iommu, word("subsystem_device"))
 
 
 def model(system: System, address: str) -> str:

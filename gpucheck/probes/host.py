@@ -95,6 +95,10 @@ def tegra(system: System) -> Seen[str] | Unseen:
     tree = read_text(system, "/proc/device-tree/compatible", 4096)
     if isinstance(tree, Seen) and "nvidia,tegra" in tree.value:
         return Seen(tree.value.strip("\0").split("\0")[-1], tree.source)
+    # Docker hides the device tree (it masks /sys/firmware); the kernel of Jetson Linux says what it is: 5.15.148-tegra.
+    kernel = read_text(system, "/proc/sys/kernel/osrelease", 256) if sees_kernel(system) else NO_KERNEL
+    if isinstance(kernel, Seen) and kernel.value.strip().endswith("-tegra"):
+        return Seen(f"kernel {kernel.value.strip()}", kernel.source)
     return found
 
 

@@ -21,6 +21,7 @@ MODULES: Final = (
     "nova_core",
     "nvgpu",
     "vfio_pci",
+    "ib_umad",
 )
 PARAMETERS: Final = ("nvidia_uvm/uvm_disable_hmm",)
 
@@ -43,6 +44,7 @@ def kernel(system: System) -> Kernel:
         modules.firmware(system),
         suspends(system),
         enforcement(system),
+        modules.unsupported(system, files),
     )
 
 
@@ -133,7 +135,7 @@ def majors(system: System) -> Seen[tuple[str, ...]] | Unseen:
 #: Lines by the NVIDIA modules, nouveau's probe and the loader's refusals of a module.
 _TELLING = (
     "nvrm", "nvidia", "nouveau", "loading of unsigned module", "module verification failed", "module with unavailable key",
-    "key was rejected",
+    "key was rejected", "version magic", "module not supported by",
 )  # fmt: skip
 
 

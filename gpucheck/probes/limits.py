@@ -24,6 +24,11 @@ def locked_memory(system: System) -> Seen[int] | Unseen:
     if isinstance(text, Unseen):
         return text
     match = re.search(r"^Max locked memory\s+(\d+)\s", text.value, re.MULTILINE)
+    # With CAP_IPC_LOCK, bit 14 of capabilities(7), the limit does not hold.
+    status = read_text(system, "/proc/self/status", 1 << 14)
+    granted = re.search(r"^CapEff:\s*([0-9a-f]+)", status.value, re.MULTILINE) if isinstance(status, Seen) else None
+    if granted and int(granted[1], 16) >> 14 & 1:
+        return Unseen(Why.ABSENT, (status.source,) if isinstance(status, Seen) else (), "CAP_IPC_LOCK lifts the limit")
     return Seen(int(match[1]), text.source) if match else Unseen(Why.ABSENT, (text.source,), "no limit")
 
 

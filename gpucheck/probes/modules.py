@@ -23,6 +23,8 @@ MODULE_FOLDERS: Final = (
     "extra/drivers/video/nvidia",
     "extramodules",
     "weak-updates/nvidia*",
+    "weak-updates",
+    "weak-updates/updates",
     "kernel/drivers/video",
     "kernel/drivers/video/nvidia",
     "kernel/nvidia*",
@@ -41,9 +43,9 @@ def files(system: System) -> Seen[tuple[ModuleFile, ...]] | Unseen:
             real = system.resolve(path) or path
             match = MODULES.fullmatch(path.rsplit("/", 1)[-1])
             if match and real not in found:
-                version, signer, flavour = read_module(system, real)
+                version, signer, flavour, built_for = read_module(system, real)
                 name = "nvidia_uvm" if match[1] else "nvidia"
-                found[real] = ModuleFile(tree.rsplit("/", 1)[-1], path, version, signer, name, flavour)
+                found[real] = ModuleFile(tree.rsplit("/", 1)[-1], path, version, signer, name, flavour, built_for)
     if not trees:
         return Unseen(Why.ABSENT, ("/lib/modules",), "no module tree")
     return Seen(tuple(sorted(found.values(), key=lambda file: file.path)), "/lib/modules")
@@ -53,24 +55,25 @@ def files(system: System) -> Seen[tuple[ModuleFile, ...]] | Unseen:
 SIGNATURE: Final = b"~Module signature appended~\n"
 
 
-def read_module(system: System, path: str) -> tuple[str, str, str]:
-    """(version, signer, flavour) of a module: its .modinfo section and the end of the file; '' where they do not tell.
+def read_module(system: System, path: str) -> tuple[str, str, str, str]:
+    """(version, signer, flavour, kernel that it was built for) of a module: its .modinfo section and the end of the file; '' where they do not tell.
 
     The signer's name is inside a PKCS#7 message; that there is one is what matters. A compressed module (.xz, .zst) is
     not unpacked: that takes seconds, and its package tells the version. The open flavour's licence is "Dual MIT/GPL".
     """
     if not path.endswith(".ko"):
-        return "", "unknown", ""
+        return "", "unknown", "", ""
     try:
         elf = read_elf(system, path)
         (place,) = [section for section in read_sections(system, elf) if section.name == ".modinfo"]
         strings = system.read(path, min(place.size, 1 << 20), place.offset).split(b"\0")
         tail = system.read(path, len(SIGNATURE), system.status(path).size - len(SIGNATURE))
     except (ElfError, OSError, ValueError):
-        return "", "unknown", ""
+        return "", "unknown", "", ""
     entries = dict(text.decode(errors="replace").partition("=")[::2] for text in strings)
     flavour = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}.get(entries.get("license", ""), "")
-    return entries.get("version", ""), "signed" if tail == SIGNATURE else "", flavour
+    kernel = entries.get("vermagic", "").partition(" ")[0]
+    return entries.get("version", ""), "signed" if tail == SIGNATURE else "", flavour, kernel
 
 
 DKMS: Final = "/var/lib/dkms"
@@ -176,14 +179,18 @@ def parse_command_line(text: str) -> tuple[Ban, ...]:
     )
 
 
-def bans(system: System) -> Seen[tuple[Ban, ...]] | Unseen:
-    """What keeps the driver's modules or nouveau from loading. A container's files say nothing of its host."""
+def _modprobe(system: System) -> list[str]:
     paths: dict[str, str] = {}
     for folder in MODPROBE:
         for path in system.glob(f"{folder}/*.conf"):
             paths.setdefault(path.rsplit("/", 1)[-1], path)
+    return sorted(paths.values())
+
+
+def bans(system: System) -> Seen[tuple[Ban, ...]] | Unseen:
+    """What keeps the driver's modules or nouveau from loading. A container's files say nothing of its host."""
     found: list[Ban] = []
-    for path in sorted(paths.values()):
+    for path in _modprobe(system):
         text = read_text(system, path)
         if isinstance(text, Seen):
             found += parse_bans(text.value, path)
@@ -191,6 +198,35 @@ def bans(system: System) -> Seen[tuple[Ban, ...]] | Unseen:
     if isinstance(line, Seen):
         found += parse_command_line(line.value)
     return Seen(tuple(found), "modprobe.d")
+
+
+def unsupported(system: System, files: Seen[tuple[ModuleFile, ...]] | Unseen) -> Ban | None:
+    """``allow_unsupported_modules 0`` of SUSE's modprobe, where the nvidia module does not say that SUSE or a partner supports it.
+
+    Source: https://documentation.suse.com/sles/15-SP6/html/SLES-all/cha-mod.html#sec-mod-unsupported
+    """
+    found = None
+    for path in _modprobe(system):
+        text = read_text(system, path)
+        for line in text.value.splitlines() if isinstance(text, Seen) else ():
+            words = line.split("#")[0].split()
+            if words[:1] == ["allow_unsupported_modules"] and len(words) == 2:
+                found = Ban("nvidia", " ".join(words), path) if words[1] in ("0", "no") else None
+    if found is None or not isinstance(files, Seen):
+        return None
+    modules = [file for file in files.value if file.name == "nvidia"]
+    return found if modules and not any(_supported(system, file.path) for file in modules) else None
+
+
+def _supported(system: System, path: str) -> bool:
+    """``supported=external`` in its .modinfo; a compressed module is taken for one that has it."""
+    if not path.endswith(".ko"):
+        return True
+    try:
+        (place,) = [each for each in read_sections(system, read_elf(system, path)) if each.name == ".modinfo"]
+        return b"\0supported=" in b"\0" + system.read(path, min(place.size, 1 << 20), place.offset)
+    except (ElfError, OSError, ValueError):
+        return True
 
 
 FIRMWARE: Final = "/lib/firmware/nvidia"

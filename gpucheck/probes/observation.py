@@ -33,18 +33,22 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         interview.ask("nvml", "libnvidia-ml.so.1")
     # While the driver answers, the rest of the program is loaded.
     from gpucheck.probes import (
+        compiling,
         environment,
         extensions,
         hardware,
+        hidden,
         host,
         kernel,
         kubernetes,
         libraries,
+        limits,
         loads,
         packages,
         python,
         runtime,
         services,
+        shadows,
         system_packages,
         tools,
     )
@@ -65,11 +69,12 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
     frameworks = python.frameworks(system, installed)
     together = packages.packages(system, environments, installed, where)
     cached = tools.cached(system)
+    pci = hardware.pci(system)
     return Snapshot(
         schema=SCHEMA,
         tool=__version__,
         host=where,
-        pci=hardware.pci(system),
+        pci=pci,
         kernel=kernel.kernel(system),
         nodes=nodes,
         libcuda=libcuda,
@@ -101,6 +106,20 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         tools=tools.tools(system, environments, installed, cached),
         cached=cached,
         preloads=loads.preloads(system),
+        locked_memory=limits.locked_memory(system),
+        network=limits.network(system),
+        processor=limits.processor(system),
+        hidden=hidden.hidden(system, pci),
+        code_folders=limits.code_folders(system, installed),
+        toolchain=compiling.toolchain(system, installed),
+        compiling=compiling.compiling(system, installed),
+        programs=compiling.programs(system),
+        shadows=shadows.shadows(system, environments, installed),
+        unbuilt=compiling.unbuilt(system, installed),
+        stacks=compiling.stacks(system, environments, installed, where.libc),
+        driver_parts=compiling.driver_parts(system, installed),
+        number_readers=compiling.number_readers(system, installed),
+        loader=compiling.loader(system, environments),
         **answers(interview, silent, copies),
     )
 

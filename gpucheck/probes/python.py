@@ -39,6 +39,7 @@ def pythons(system: System, interpreter: str | None = None) -> tuple[Python, ...
             for pattern in ("lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3*/dist-packages", "local/lib/python3*/dist-packages", "lib/python3/dist-packages")
             for path in system.glob(f"{prefix.rstrip('/')}/{pattern}")
         )  # fmt: skip
+        packages = (*user_site(system, prefix, packages), *packages)
         if packages and not any(set(packages) <= set(known.packages) for known in found.values()):
             found.setdefault(prefix, Python(prefix, _python_version(packages), packages, chosen_by))
     if interpreter is None and not found:
@@ -48,6 +49,19 @@ def pythons(system: System, interpreter: str | None = None) -> tuple[Python, ...
     if interpreter is None and (extra := _pythonpath(system)):
         found["PYTHONPATH"] = Python("PYTHONPATH", "", extra, "PYTHONPATH")
     return tuple(found.values())
+
+
+def user_site(system: System, prefix: str, packages: tuple[str, ...]) -> tuple[str, ...]:
+    """The user's own folder, which comes before an interpreter's unless that is of a virtual environment.
+
+    Source: https://docs.python.org/3/library/site.html (USER_SITE, PYTHONUSERBASE, PYTHONNOUSERSITE)
+    """
+    home = system.env.get("PYTHONUSERBASE") or (f"{home}/.local" if (home := system.env.get("HOME")) else "")
+    version = _python_version(packages)
+    if not home or not version or system.env.get("PYTHONNOUSERSITE") or system.resolve(f"{prefix}/pyvenv.cfg"):
+        return ()
+    folder = f"{home}/lib/python{version}/site-packages"
+    return (folder,) if folder not in packages and system.resolve(folder) else ()
 
 
 def _prefixes(system: System, interpreter: str | None) -> Iterator[tuple[str, str]]:
@@ -113,7 +127,7 @@ TELLING: Final = (
     r"nvidia-.*|cuda-.*|torch.*|pytorch-.*|tensorflow.*|jax.*|xgboost.*|lightgbm|cupy.*|onnxruntime.*|triton.*|vllm.*|numba.*|numpy"
     r"|paddlepaddle.*|tensorrt.*|cudf.*|cuml.*|cugraph.*|cuspatial.*|cuvs.*|rmm.*|keras|flash-attn.*|bitsandbytes|deepspeed|xformers|catboost|pynvml"
     r"|ctranslate2|faiss.*|llama-cpp-python|transformer-engine.*|opencv-.*|mamba-ssm|causal-conv1d|auto-gptq|apex|dgl.*|pycuda|mxnet.*"
-    r"|pyg-lib|detectron2|mmcv.*|sgl-kernel|sglang|flashinfer.*|natten|spconv.*|pytorch3d|fbgemm-gpu.*|gsplat|warp-lang"
+    r"|pyg-lib|detectron2|mmcv.*|sgl-kernel|sglang|flashinfer.*|natten|spconv.*|pytorch3d|fbgemm-gpu.*|gsplat|warp-lang|groundingdino|pynvvideocodec|pynvcodec|pyopencl|nvdiffrast"
 )
 
 

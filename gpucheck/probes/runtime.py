@@ -66,7 +66,8 @@ def runtime(system: System, packages: Seen[tuple[SystemPackage, ...]] | Unseen) 
         ),
         "",
     )
-    handlers, settings = read_handlers(system)
+    handlers, settings, misplaced = read_handlers(system)
+    said = config.value if isinstance(config, Seen) else ""
     return Seen(
         ContainerRuntime(
             toolkit,
@@ -83,6 +84,11 @@ def runtime(system: System, packages: Seen[tuple[SystemPackage, ...]] | Unseen) 
             library.rpartition(".so.")[2] or installed.get("libnvidia-container1", "").split("-")[0],
             cgroups(system),
             docker_default(system),
+            missing_ldconfig(system, said),
+            rootless(system, said),
+            installed.get("podman", ""),
+            tuple((path, version) for path in sorted(cdi.values()) if (version := format_version(system, path))),
+            misplaced,
         ),
         toolkit or engines[0],
     )
@@ -106,19 +112,65 @@ def drivers_in_specifications(system: System, paths: tuple[str, ...]) -> tuple[s
     return tuple(sorted(found))
 
 
-def read_handlers(system: System) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(runtimes, files): containerd writes ``[plugins."io.containerd...".containerd.runtimes.nvidia]``, CRI-O
-    ``[crio.runtime.runtimes.nvidia]``."""
+def missing_ldconfig(system: System, config: str) -> str:
+    """``ldconfig = "@/sbin/ldconfig.real"``: of the host, which Ubuntu alone has by that name; '' when it is there."""
+    match = re.search(r'^\s*ldconfig\s*=\s*"@(/[^"]+)"', config, re.MULTILINE)
+    return match[1] if match and system.resolve(match[1]) is None else ""
+
+
+def rootless(system: System, config: str) -> str:
+    """What shows that docker runs without root, so that the toolkit's hook may not change control groups; '' nothing does.
+
+    In an unprivileged LXC container no docker may: user_namespaces(7), /proc/self/uid_map maps 0 to another user then. With
+    CDI the toolkit leaves them to the engine. Source: https://docs.docker.com/engine/security/rootless/
+    """
+    if re.search(r'^\s*mode\s*=\s*"cdi"', config, re.MULTILINE):
+        return ""
+    users = read_text(system, "/proc/self/uid_map", 256) if system.live else None
+    if isinstance(users, Seen) and (match := re.match(r"\s*0\s+([1-9]\d*)\s+\d+", users.value)):
+        return f"/proc/self/uid_map: 0 is user {match[1]} of the host"
+    home = system.env.get("HOME") or "/root"
+    settings = system.env.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    # nvidia-container-runtime reads the user's own settings first.
+    if system.resolve(f"{settings}/nvidia-container-runtime/config.toml") and system.env.get("XDG_CONFIG_HOME"):
+        return ""
+    service = f"{settings}/systemd/user/docker.service"
+    text = read_text(system, service, 1 << 16)
+    if isinstance(text, Seen) and "rootless" in text.value:
+        return service
+    return ""
+
+
+def format_version(system: System, path: str) -> str:
+    """``cdiVersion: 0.7.0`` of an NVIDIA specification; '' when it does not tell."""
+    text = read_text(system, path, 4 << 20)
+    if not isinstance(text, Seen) or "nvidia.com/" not in text.value:
+        return ""
+    match = re.search(r"""cdiVersion["']?\s*:\s*["']?(\d+\.\d+\.\d+)""", text.value)
+    return match[1] if match else ""
+
+
+def read_handlers(system: System) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(runtimes, files, runtimes in sections that are not read).
+
+    containerd writes ``[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.nvidia]``, CRI-O
+    ``[crio.runtime.runtimes.nvidia]``. In a file of version 3 the plugin of versions 1 and 2, io.containerd.grpc.v1.cri, has no
+    runtimes. Source: https://github.com/containerd/containerd/blob/main/docs/cri/config.md
+    """
     names: set[str] = set()
+    unread: set[str] = set()
     files = []
     for path in glob_all(system, *SETTINGS):
         text = read_text(system, path)
         if isinstance(text, Seen):
             files.append(path)
-            names.update(
-                re.findall(r"^\s*\[[^\]#]*\bruntimes\.[\"']?([\w-]+)[\"']?(?:\.options)?\]", text.value, re.MULTILINE)
-            )
-    return tuple(sorted(names)), tuple(files)
+            third = re.search(r"^\s*version\s*=\s*3\b", text.value, re.MULTILINE) is not None
+            for match in re.finditer(RUNTIME, text.value, re.MULTILINE):
+                (unread if third and "io.containerd.grpc.v1.cri" in match[1] else names).add(match[2])
+    return tuple(sorted(names)), tuple(files), tuple(sorted(unread - names))
+
+
+RUNTIME: Final = r"^\s*(\[[^\]#]*)\bruntimes\.[\"']?([\w-]+)[\"']?(?:\.options)?\]"
 
 
 def cgroups(system: System) -> int | None:

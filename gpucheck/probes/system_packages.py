@@ -14,7 +14,7 @@ PACMAN: Final = "/var/lib/pacman/local"
 
 #: What decides about a GPU: the driver, its module packages, cuda-compat, the toolkit for containers, the fabric manager.
 TELLING: Final = re.compile(
-    r"(lib)?nvidia-.*|libcuda1|linux-modules-nvidia-.*|linux-objects-nvidia-.*|cuda-compat-.*|cuda-drivers.*|nvidia|nvlsm|libnvsdm.*"
+    r"(lib)?nvidia-.*|libcuda1|linux-modules-nvidia-.*|linux-objects-nvidia-.*|cuda-compat-.*|cuda-drivers.*|nvidia|nvlsm|libnvsdm.*|podman"
 )
 
 #: Looked at before the pattern: a database has thousands of names.
@@ -27,6 +27,7 @@ BEGINNINGS: Final = (
     "cuda-",
     "nvlsm",
     "libnvsdm",
+    "podman",
 )
 
 

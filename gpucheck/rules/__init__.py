@@ -1,6 +1,13 @@
 """All rules, from the bottom of the stack up. A new rule is one function in a file of its layer and one name here."""
 
 from gpucheck.rules.compilers import libdevice_missing, triton_cannot_compile
+from gpucheck.rules.compiling import (
+    compiler_for_other_cuda,
+    driver_part_missing,
+    extension_without_cuda_part,
+    host_compiler_too_new,
+    program_without_gpu_part,
+)
 from gpucheck.rules.containers import (
     compute_capability_not_granted,
     gpu_not_passed_to_container,
@@ -20,12 +27,15 @@ from gpucheck.rules.driver_support import (
     kernel_module_flavour_wrong,
 )
 from gpucheck.rules.engines import (
+    cdi_newer_than_podman,
     cdi_specification_missing,
     cdi_specification_stale,
     cgroup_rules_not_added,
+    cgroups_not_writable,
     container_toolkit_missing,
     cuda_compat_on_host,
     docker_from_snap,
+    toolkit_ldconfig_wrong,
     toolkit_older_than_cgroups,
 )
 from gpucheck.rules.environment import (
@@ -59,7 +69,13 @@ from gpucheck.rules.gpu_modes import (
     mig_without_instances,
     vgpu_unlicensed,
 )
-from gpucheck.rules.hardware import cuda_sees_fewer_gpus, gpu_held_by_other_driver, gpu_lost, no_gpu
+from gpucheck.rules.hardware import (
+    cuda_sees_fewer_gpus,
+    gpu_held_by_other_driver,
+    gpu_kept_off_bus,
+    gpu_lost,
+    no_gpu,
+)
 from gpucheck.rules.images import (
     compat_always_used,
     compute_not_asked_for,
@@ -71,6 +87,7 @@ from gpucheck.rules.kernel_modules import (
     kernel_driver_not_loaded,
     kernel_module_banned,
     kernel_module_not_built,
+    kernel_module_refused,
     kernel_module_unsigned,
 )
 from gpucheck.rules.kubernetes import (
@@ -85,6 +102,7 @@ from gpucheck.rules.libcuda import (
     libcuda_link_missing,
     libcuda_missing,
     libcuda_off_loader_path,
+    libcuda_outside_store,
     libcuda_unloadable,
 )
 from gpucheck.rules.libraries import (
@@ -96,7 +114,14 @@ from gpucheck.rules.libraries import (
     loader_cache_stale,
     preloaded_library_unusable,
 )
-from gpucheck.rules.loading import import_order_decides, loading_differs_from_prediction
+from gpucheck.rules.limits import (
+    code_folder_noexec,
+    iommu_between_gpus,
+    locked_memory_limited,
+    nccl_interface_unknown,
+    processor_lacks_avx,
+)
+from gpucheck.rules.loading import executable_stack_refused, import_order_decides, loading_differs_from_prediction
 from gpucheck.rules.packages import (
     companions_for_other_cuda,
     gpu_build_in_other_environment,
@@ -121,7 +146,9 @@ from gpucheck.rules.projects import (
 from gpucheck.rules.requirements import requirement_not_met
 from gpucheck.rules.rule import Layer, Rule
 from gpucheck.rules.runtimes import driver_older_than_build, driver_too_old, runtime_refused
+from gpucheck.rules.shadows import user_packages_hide_others
 from gpucheck.rules.switches import (
+    allocator_option_unknown,
     extensions_built_for_other_gpus,
     jax_platform_excludes_gpu,
     launches_made_blocking,
@@ -144,6 +171,7 @@ from gpucheck.rules.visibility import (
     device_order_ambiguous,
     visible_devices_ends_early,
     visible_devices_hides_gpus,
+    visible_devices_not_numbers,
 )
 from gpucheck.rules.wsl import (
     wsl_libcuda_missing,
@@ -156,6 +184,7 @@ __all__ = ["RULES", "Layer", "Rule"]
 
 RULES: tuple[Rule, ...] = (
     # GPU
+    gpu_kept_off_bus,
     no_gpu,
     gpu_lost,
     gpu_needs_reset,
@@ -172,10 +201,12 @@ RULES: tuple[Rule, ...] = (
     vgpu_unlicensed,
     gpu_gives_no_context,
     cuda_sees_fewer_gpus,
+    iommu_between_gpus,
     # kernel driver
     kernel_module_not_built,
     kernel_module_unsigned,
     kernel_module_banned,
+    kernel_module_refused,
     kernel_driver_not_loaded,
     kernel_module_flavour_wrong,
     gpu_not_supported_by_driver,
@@ -196,6 +227,9 @@ RULES: tuple[Rule, ...] = (
     container_toolkit_missing,
     docker_from_snap,
     cgroup_rules_not_added,
+    cgroups_not_writable,
+    toolkit_ldconfig_wrong,
+    cdi_newer_than_podman,
     cdi_specification_missing,
     cdi_specification_stale,
     toolkit_older_than_cgroups,
@@ -222,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     wsl_libcuda_shadowed,
     wsl_libcuda_unversioned,
     cuda_compat_refused,
+    libcuda_outside_store,
     libcuda_unloadable,
     libcuda_in_image,
     compat_always_used,
@@ -230,6 +265,7 @@ RULES: tuple[Rule, ...] = (
     driver_does_not_answer,
     gpu_unreached,
     nvml_fails,
+    driver_part_missing,
     # CUDA runtime
     driver_too_old,
     driver_older_than_build,
@@ -241,6 +277,8 @@ RULES: tuple[Rule, ...] = (
     loader_cache_stale,
     preloaded_library_unusable,
     c_library_too_old,
+    user_packages_hide_others,
+    executable_stack_refused,
     libraries_do_not_fit,
     library_parts_mixed,
     library_older_than_required,
@@ -261,9 +299,16 @@ RULES: tuple[Rule, ...] = (
     ptx_newer_than_driver,
     triton_cannot_compile,
     libdevice_missing,
+    compiler_for_other_cuda,
+    host_compiler_too_new,
+    extension_without_cuda_part,
+    processor_lacks_avx,
+    code_folder_noexec,
+    program_without_gpu_part,
     # environment
     visible_devices_hides_gpus,
     visible_devices_ends_early,
+    visible_devices_not_numbers,
     device_order_ambiguous,
     mps_unreachable,
     jax_platform_excludes_gpu,
@@ -271,6 +316,9 @@ RULES: tuple[Rule, ...] = (
     ptx_compilation_forced,
     ptx_compilation_disabled,
     launches_made_blocking,
+    allocator_option_unknown,
+    nccl_interface_unknown,
+    locked_memory_limited,
     extensions_built_for_other_gpus,
     toolkit_home_wrong,
     preload_replaces_driver,

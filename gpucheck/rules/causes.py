@@ -10,6 +10,7 @@ NOT_LOADED = (
     "kernel-module-not-built",
     "kernel-module-unsigned",
     "kernel-module-banned",
+    "kernel-module-refused",
     "kernel-driver-not-loaded",
 )
 

@@ -61,7 +61,12 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
     nodes = need(snapshot.nodes)
     # A lone /dev/nvidiactl is no GPU: libcuda makes it itself when it runs as root.
     given = any(node.present and re.fullmatch(GIVEN, node.path) for node in nodes)
-    if reading.module_loaded(snapshot) is not True or given or reading.reached(snapshot):
+    # On a Jetson the driver is nvgpu, a part of its kernel, and the nodes have names of their own.
+    jetson = isinstance(snapshot.host.tegra, Seen) and reading.module_loaded(snapshot, "nvgpu") is True
+    jetson = jetson and not any(
+        reading.node(snapshot, path) for path in ("/dev/nvhost-gpu", "/dev/nvmap", "/dev/nvidiactl")
+    )
+    if (reading.module_loaded(snapshot) is not True and not jetson) or given or reading.reached(snapshot):
         return
     asked = snapshot.variable("NVIDIA_VISIBLE_DEVICES")
     hidden = asked in ("", "void", "none")
@@ -76,6 +81,19 @@ def gpu_not_passed_to_container(snapshot: Snapshot) -> Iterator[Complaint]:
         "nvidia.runtime=true",
         "systemd-nspawn": "systemd-nspawn --bind=/dev/nvidia0 --bind=/dev/nvidiactl --bind=/dev/nvidia-uvm with DeviceAllow= for them",
     }.get(container.kind, "docker run --gpus all ...")
+    if jetson and isinstance(snapshot.host.tegra, Seen):
+        yield Complaint(
+            Severity.ERROR,
+            f"This is a container on a Jetson ({snapshot.host.tegra.value}) that was given no GPU",
+            "The NVIDIA runtime mounts the driver's files and nodes of a Jetson; --gpus alone and other runtimes do not.",
+            (
+                Evidence("nvgpu is loaded", "/proc/modules"),
+                Evidence("no /dev/nvhost-gpu, /dev/nvmap", "/dev"),
+                Evidence(container.evidence, "container"),
+            ),
+            "docker run --runtime nvidia ... (docker compose: runtime: nvidia)",
+        )
+        return
     yield Complaint(
         Severity.ERROR,
         "The host has an NVIDIA driver, but this container was given no GPU",

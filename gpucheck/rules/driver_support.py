@@ -121,7 +121,9 @@ def gpu_not_supported_by_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     known = DriverVersion.parse(named) if named and not loaded else None
     module = known or need(snapshot.kernel.driver).version
     evidence = [Evidence(f"driver {module} is loaded", "/proc/driver/nvidia/version")] if loaded else []
-    rows = [(gpu, row) for gpu in gpus if (row := kernel_log.generation(gpu.device))]
+    # A module that refused its only GPU is gone again.
+    asked = gpus or (reading.host_gpus(snapshot) if unknown else ())
+    rows = [(gpu, row) for gpu in asked if (row := kernel_log.generation(gpu.device))]
     old = [(gpu, row) for gpu, row in rows if row.last_branch is not None and module.branch > row.last_branch]
     new = [(gpu, row) for gpu, row in rows if row.first_branch is not None and module.branch < row.first_branch]
     if not legacy and not unknown and (not (old or new) or len(old or new) < len(gpus) or reading.reached(snapshot)):
@@ -133,18 +135,36 @@ def gpu_not_supported_by_driver(snapshot: Snapshot) -> Iterator[Complaint]:
         for gpu, row in old or new
     ]
     branch = int(legacy[2]) if legacy else old[0][1].last_branch if old else None
+    # The branch drives this generation: then the device is a virtual one, which only the guest driver knows.
+    virtual = bool(unknown and rows and not legacy and not old and not new)
+    if virtual:
+        evidence += [
+            Evidence(
+                f"{gpu.address} is a GPU of {row.name} (device {gpu.device}, subsystem {gpu.subsystem or 'unknown'})",
+                row.reference,
+            )
+            for gpu, row in rows[:2]
+        ]
     yield Complaint(
         _severity(snapshot),
         f"Driver {module} does not drive this GPU any more: branch {branch} is the last that does"
         if branch
+        else f"Driver {module} does not know this GPU, though it drives its generation: a virtual GPU (vGPU) needs the guest driver (GRID)"
+        if virtual
         else f"Driver {module} does not know this GPU",
         "NVIDIA ended the support of its generation with that branch; the newer driver ignores it."
         if branch
+        else "A slice of a GPU looks like the GPU with another subsystem, and only the guest driver of NVIDIA's vGPU software knows it; "
+        "or the product is newer than this release."
+        if virtual
         else "The GPU is newer than this driver's branch, or is no product that it supports.",
         tuple(evidence),
         f"Install branch {branch} (Ubuntu: sudo apt install nvidia-driver-{branch}; Debian: nvidia-legacy or -tesla-{branch}-driver; "
         f"Arch: nvidia-{branch}xx-dkms), then reboot"
         if branch
+        else "In a virtual machine: remove this driver and install the vGPU (GRID) guest driver that your provider gives (Azure NVadsA10 v5: its GRID "
+        "driver); else the newest driver: https://www.nvidia.com/en-us/drivers/"
+        if virtual
         else "Install the newest driver branch for this GPU and reboot: https://www.nvidia.com/en-us/drivers/",
     )
 

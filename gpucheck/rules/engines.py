@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gpucheck.facts import ContainerRuntime, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.markers import release
 from gpucheck.rules import reading
 from gpucheck.rules.rule import Layer, rule, seen
 from gpucheck.versions import DriverVersion
@@ -93,6 +94,97 @@ def cgroup_rules_not_added(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
+@rule(Layer.CONTAINER)
+def cgroups_not_writable(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Docker runs without root here, and the container toolkit still tries to change control groups.
+
+    Rootless docker, and any docker in an unprivileged LXC container, may not add device rules: containers with --gpus do not start,
+    with "failed to add device rules" or "write error: devices.allow: operation not permitted".
+
+    Confirm: `docker info --format '{{.SecurityOptions}}'`; `cat /proc/self/uid_map`; `grep no-cgroups /etc/nvidia-container-runtime/config.toml`.
+    Remedy: `sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups --in-place`.
+    Reference: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html#rootless-mode
+    """
+    if not reading.gpu_here(snapshot) or snapshot.host.wsl:
+        return
+    found = seen(snapshot.runtime, None)
+    if found is None or not found.rootless or not found.toolkit or found.no_cgroups or found.cdi:
+        return
+    inside = found.rootless.startswith("/proc/")
+    if inside and not {"docker", "containerd"} & set(found.engines):
+        return
+    yield Complaint(
+        Severity.WARNING,
+        "Docker in this unprivileged container (LXC) may not change control groups, and the NVIDIA toolkit tries to: no-cgroups is not set"
+        if inside
+        else "Rootless docker may not change control groups, and the NVIDIA toolkit tries to: no-cgroups is not set",
+        "Containers with --gpus do not start: failed to add device rules, operation not permitted.",
+        (
+            Evidence(found.rootless, "user namespace")
+            if inside
+            else Evidence("docker runs without root", found.rootless),
+            Evidence("no-cgroups = true is not set", "/etc/nvidia-container-runtime/config.toml"),
+        ),
+        "sudo nvidia-ctk config --set nvidia-container-cli.no-cgroups=true --in-place, then restart docker",
+    )
+
+
+@rule(Layer.CONTAINER)
+def toolkit_ldconfig_wrong(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The container toolkit is told of an ldconfig that this host does not have.
+
+    Debian's and Ubuntu's settings name /sbin/ldconfig.real, which only they have. Copied to another distribution, containers with a GPU do
+    not start: "nvidia-container-cli: ldcache error: open failed: /sbin/ldconfig.real: no such file or directory".
+
+    Confirm: `grep ldconfig /etc/nvidia-container-runtime/config.toml`; `ls /sbin/ldconfig*`.
+    Remedy: `sudo nvidia-ctk config --set nvidia-container-cli.ldconfig=@/sbin/ldconfig --in-place`.
+    Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/14
+    """
+    found = _engines(snapshot)
+    if found is None or not found.toolkit or not found.ldconfig:
+        return
+    yield Complaint(
+        Severity.WARNING,
+        f"The NVIDIA container toolkit is told of {found.ldconfig}, which is not on this host: containers with a GPU do not start",
+        "Only Debian and Ubuntu have ldconfig.real."
+        if found.ldconfig.endswith(".real")
+        else "The settings name a file that is not there.",
+        (
+            Evidence(f'ldconfig = "@{found.ldconfig}"', "/etc/nvidia-container-runtime/config.toml"),
+            Evidence("not there", found.ldconfig),
+        ),
+        "sudo nvidia-ctk config --set nvidia-container-cli.ldconfig=@/sbin/ldconfig --in-place",
+    )
+
+
+@rule(Layer.CONTAINER, follows=("container-toolkit-missing",))
+def cdi_newer_than_podman(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The CDI specification is of a newer format than this podman reads: it passes over the whole file.
+
+    nvidia-ctk from 1.19 on writes fields of version 0.7 (additionalGids). podman 4 refuses fields that it does not know: "unresolvable
+    CDI devices nvidia.com/gpu=all".
+
+    Confirm: `head -1 /etc/cdi/nvidia.yaml`; `podman --version`.
+    Remedy: podman 5 or newer, or nvidia-container-toolkit 1.18 and the specification written anew.
+    Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/1860
+    """
+    found = _engines(snapshot)
+    if found is None or not found.podman or release(found.podman)[:1] >= (5,):
+        return
+    for path, version in found.cdi_versions:
+        if release(version) < (0, 7):
+            continue
+        yield Complaint(
+            Severity.WARNING,
+            f"The CDI specification is of format {version}, which podman {found.podman.split('+')[0]} cannot read: its containers get no GPU",
+            "podman 4 refuses fields that it does not know.",
+            (Evidence(f"cdiVersion {version}", path), Evidence(f"podman {found.podman}", "package database")),
+            "Update podman to 5, or: sudo apt install nvidia-container-toolkit=1.18.2-1 nvidia-container-toolkit-base=1.18.2-1 && "
+            f"sudo nvidia-ctk cdi generate --output={path}",
+        )
+        return
+
+
 @rule(Layer.CONTAINER, follows=("container-toolkit-missing",))
 def cdi_specification_stale(snapshot: Snapshot) -> Iterator[Complaint]:
     """The CDI specification names files of another driver than the one that is loaded.
@@ -115,7 +207,7 @@ def cdi_specification_stale(snapshot: Snapshot) -> Iterator[Complaint]:
         f"The CDI specification is for driver {', '.join(found.cdi_drivers)}, and {known[0]} is loaded: containers that use it get no GPU",
         "It names the driver's files with their version, and was not written anew after the driver was changed.",
         (
-            *(Evidence(f"names libcuda.so.{version}", ", ".join(found.cdi)) for version in found.cdi_drivers),
+            *(Evidence(f"{', '.join(found.cdi)} names libcuda.so.{version}", "CDI") for version in found.cdi_drivers),
             Evidence(f"driver {known[0]}", known[1]),
         ),
         "sudo systemctl restart nvidia-cdi-refresh (or: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml)"

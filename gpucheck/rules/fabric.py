@@ -75,7 +75,8 @@ def fabric_not_ready(snapshot: Snapshot) -> Iterator[Complaint]:
     """The NVSwitch fabric is not initialised: cuInit = 802.
 
     On HGX and DGX machines the GPUs are joined by NVSwitches. cuInit waits for nvidia-fabricmanager of exactly the
-    driver's version (or for the partition and the ready state in a confidential virtual machine).
+    driver's version (or for the partition and the ready state in a confidential virtual machine). On Blackwell it works through nvlsm,
+    which needs the kernel module ib_umad.
 
     Confirm: `systemctl status nvidia-fabricmanager`; `nvidia-smi -q | grep -A3 Fabric`.
     Remedy: install and start the fabric manager of the driver's version.
@@ -92,6 +93,13 @@ def fabric_not_ready(snapshot: Snapshot) -> Iterator[Complaint]:
     # From Blackwell on the switches are no PCI devices of the machine that could be missing.
     passed = bool(switches) or not isinstance(snapshot.pci, Seen) or any(row and row.open == "must" for row in rows)
     why, shown = _manager(snapshot)
+    # Its switches are managed in-band by nvlsm, through InfiniBand's management datagrams.
+    in_band = any(row and row.open == "must" for row in rows) and not reading.in_container(snapshot)
+    unmanaged = in_band and reading.module_loaded(snapshot, "ib_umad") is False
+    release = snapshot.host.kernel.value if isinstance(snapshot.host.kernel, Seen) else "$(uname -r)"
+    if unmanaged:
+        why = "ib_umad is not loaded, through which the fabric manager of this generation reaches the NVSwitches."
+        shown = (Evidence("no ib_umad", "/proc/modules"), *shown)
     states = [
         Evidence(f"GPU {gpu.index}: fabric {FABRIC.get(gpu.fabric, gpu.fabric)}", "NVML")
         for gpu in (snapshot.nvml.value.gpus if isinstance(snapshot.nvml, Seen) else ())
@@ -109,7 +117,10 @@ def fabric_not_ready(snapshot: Snapshot) -> Iterator[Complaint]:
             *shown,
             *states[:2],
         ),
-        ("On the host: i" if reading.in_container(snapshot) else "I")
+        f"sudo modprobe ib_umad (Ubuntu: from linux-modules-extra-{release}) && echo ib_umad | sudo tee /etc/modules-load.d/ib_umad.conf && "
+        "sudo systemctl restart nvidia-fabricmanager"
+        if unmanaged
+        else ("On the host: i" if reading.in_container(snapshot) else "I")
         + f"nstall nvidia-fabricmanager {version} and: sudo systemctl enable --now nvidia-fabricmanager"
         if passed
         else "Pass the NVSwitches or an NVLink partition through to this virtual machine (and run the fabric manager where they are); "

@@ -30,7 +30,7 @@ INSTALL_GPU = {
 INSTALL_JETSON = "Install the {} wheel for this JetPack from https://pypi.jetson-ai-lab.io"
 
 
-@rule(Layer.FRAMEWORK, follows=("gpu-build-in-other-environment", "packages-share-files"))
+@rule(Layer.FRAMEWORK, follows=("user-packages-hide-others", "gpu-build-in-other-environment", "packages-share-files"))
 def framework_is_cpu_build(snapshot: Snapshot) -> Iterator[Complaint]:
     """A library is installed in a build without GPU code, where a GPU is meant to be used.
 

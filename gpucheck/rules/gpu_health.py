@@ -112,6 +112,8 @@ def gpu_reported_fault(snapshot: Snapshot) -> Iterator[Complaint]:
             ),
             POWER
             if row.action == "CHECK_MECHANICALS"
+            else LINKS
+            if row.action == "WORKFLOW_NVLINK5_ERR"
             else {
                 "gpu": "Stop what uses the GPU, then: sudo nvidia-smi --gpu-reset (or reboot); if it comes again, have the GPU checked",
                 "host": "Drain the machine and restart it; if it comes again, have the GPU checked",
@@ -125,6 +127,10 @@ def gpu_reported_fault(snapshot: Snapshot) -> Iterator[Complaint]:
 #: Xids that other rules speak of: a lost GPU, and the recovery that the driver asks for.
 ELSEWHERE = (79, 154)
 POWER = "Power off, connect every auxiliary power cable of the GPU and seat it firmly, then start again"
+LINKS = (
+    "Drain the machine, stop what uses the GPUs, then reset all that NVLink joins: sudo nvidia-smi --gpu-reset (or reboot); if it comes again, have "
+    "the GPU and its NVLink checked: https://docs.nvidia.com/deploy/xid-errors/"
+)
 #: Workflows that begin at the hardware: double bit errors, NVLink, auxiliary power.
 TELLING = (48, 54, 74, *range(144, 151))
 

@@ -173,7 +173,8 @@ def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
             Evidence("cuDevicePrimaryCtxRetain = 2 (CUDA_ERROR_OUT_OF_MEMORY)", "a call in a child process"),
             *(Evidence(f"GPU {gpu.index}: {gpu.processes} compute processes", "NVML") for gpu in busy),
         ),
-        "Look at nvidia-smi and end the process that holds the memory, or choose another GPU with CUDA_VISIBLE_DEVICES",
+        "Look at nvidia-smi and end the process that holds the memory (where it lists none: sudo fuser -v /dev/nvidia*), or choose another GPU "
+        "with CUDA_VISIBLE_DEVICES",
         decisive=True,
     )
 

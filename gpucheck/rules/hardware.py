@@ -8,10 +8,43 @@ from collections.abc import Iterator
 from gpucheck.facts import Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import distributions, reading
-from gpucheck.rules.rule import Layer, need, rule
+from gpucheck.rules.rule import Layer, need, rule, seen
 
 
-@rule(Layer.HARDWARE, follows=("wsl-without-gpu", "sandbox-hides-gpu"))
+@rule(Layer.HARDWARE)
+def gpu_kept_off_bus(snapshot: Snapshot) -> Iterator[Complaint]:
+    """A udev rule removes the GPU from the bus as it appears, or nobody authorised the Thunderbolt enclosure that it is in.
+
+    envycontrol, prime-select and supergfxctl switch a laptop's NVIDIA GPU off with a rule that writes 1 to the device's `remove`.
+    What is behind a Thunderbolt port is connected only after the user has authorised it.
+
+    Confirm: `grep -rl 0x10de /etc/udev/rules.d /lib/udev/rules.d`; `boltctl list`; `cat /sys/bus/thunderbolt/devices/*/authorized`.
+    Remedy: remove the rule and reboot (`sudo envycontrol -s nvidia`); `boltctl authorize UUID`.
+    Reference: https://github.com/bayasdev/envycontrol, https://docs.kernel.org/admin-guide/thunderbolt.html
+    """
+    if reading.gpu_here(snapshot) or reading.in_container(snapshot) or not reading.wants_gpu(snapshot):
+        return
+    if isinstance(snapshot.hidden, Unseen):
+        need(snapshot.pci)
+        need(snapshot.hidden)
+    for each in seen(snapshot.hidden, ()) or ():
+        udev = each.kind == "udev rule"
+        yield Complaint(
+            Severity.ERROR,
+            f"A udev rule takes NVIDIA's GPU off the bus: {each.place}"
+            if udev
+            else f"The Thunderbolt device {each.name} is not authorised: a GPU in it is not on the bus",
+            "A tool that switches a laptop's GPU off wrote it."
+            if udev
+            else "What is behind a Thunderbolt port is connected only after it was authorised.",
+            (Evidence(each.name, each.place),),
+            f"sudo envycontrol -s hybrid (where it wrote the rule), or: sudo rm {each.place}; then reboot"
+            if udev
+            else f"boltctl list, then: sudo boltctl enroll UUID; or: echo 1 | sudo tee {each.place}",
+        )
+
+
+@rule(Layer.HARDWARE, follows=("gpu-kept-off-bus", "wsl-without-gpu", "sandbox-hides-gpu"))
 def no_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
     """No NVIDIA GPU is visible on this machine.
 

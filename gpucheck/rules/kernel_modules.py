@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gpucheck.facts import Dkms, ModuleFile, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
+from gpucheck.kb import kernel_log
 from gpucheck.rules import distributions, reading
 from gpucheck.rules.causes import ABSENT_GPU
 from gpucheck.rules.rule import CannotTell, Layer, need, rule
@@ -110,6 +111,74 @@ REJECTIONS = (
     "Required key not available",
     "Key was rejected",
 )
+
+
+#: What the kernel logs of a module that does not fit it; kernel/module/main.c and version.c.
+MISFITS = (
+    r"nvidia: version magic '(?P<built>\S+)[^']*' should be '(?P<wanted>\S+)",
+    r"nvidia: disagrees about version of symbol (?P<symbol>\w+)",
+    r"nvidia: Unknown symbol (?P<lacking>\w+) \(err -?\d+\)",
+)
+
+
+@rule(Layer.KERNEL, follows=(*ABSENT_GPU, "kernel-module-not-built", "kernel-module-unsigned", "kernel-module-banned"))
+def kernel_module_refused(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The kernel does not take the nvidia module that is on disk: built for another kernel, or a module that it needs is not loaded.
+
+    The kernel compares the module's version magic and the checksums of the symbols that it uses. A symbol that no loaded module
+    has ("Unknown symbol ... (err -2)") belongs to a module that must be loaded before. SUSE's modprobe also refuses
+    modules that SUSE does not support, when it is told so.
+
+    Confirm: `sudo modprobe nvidia; sudo dmesg | tail`; `modinfo -F vermagic nvidia` against `uname -r`.
+    Remedy: rebuild the module for the running kernel; load the module that it needs; on SUSE allow_unsupported_modules 1.
+    Reference: https://docs.kernel.org/kbuild/modules.html#module-versioning
+    """
+    found = _unloaded_files(snapshot)
+    if found is None:
+        return
+    running, files = found
+    if ban := snapshot.kernel.unsupported:
+        yield Complaint(
+            Severity.ERROR,
+            f"modprobe does not load the nvidia module, because SUSE does not support it: {ban.setting}",
+            "SUSE marks modules as supported or not, and this setting keeps the others out.",
+            (Evidence(ban.setting, ban.place),),
+            "echo 'allow_unsupported_modules 1' | sudo tee /etc/modprobe.d/10-unsupported-modules.conf && sudo modprobe nvidia",
+        )
+        return
+    text = reading.kernel_text(snapshot)
+    log = snapshot.kernel.messages.source if isinstance(snapshot.kernel.messages, Seen) else ""
+    match = next((match for pattern in MISFITS if (match := re.search(pattern, text))), None)
+    if match is None or not files:
+        return
+    words = match.groupdict()
+    if words.get("lacking"):
+        row = next((row for row in kernel_log.symbols() if words["lacking"].startswith(row.beginning)), None)
+        yield Complaint(
+            Severity.ERROR,
+            f"The kernel refuses the nvidia module: {words['lacking']} is in no loaded module"
+            + (f", it belongs to {row.module}" if row else ""),
+            "A module that it needs is not loaded or not installed.",
+            (Evidence(match[0], log),),
+            f"sudo modprobe {row.load} && sudo modprobe nvidia; where that is not there: {row.install.format(kernel=running)}; then: sudo depmod -a"
+            if row
+            else "sudo depmod -a && sudo modprobe nvidia (not insmod, which loads no other modules); where it stays, build it again for this kernel",
+        )
+        return
+    built = words.get("built") or next((file.built_for for file in files if file.built_for), "")
+    headers = distributions.command(
+        snapshot, distributions.HEADERS, "install the headers of this kernel", kernel=running
+    )
+    yield Complaint(
+        Severity.ERROR,
+        f"The kernel {running} refuses the nvidia module: it was built for {built or 'another one'}",
+        "Its version magic or the checksum of a symbol is another kernel's.",
+        (
+            Evidence(match[0], log),
+            *(Evidence(f"module for {file.built_for or 'an unknown kernel'}", file.path) for file in files[:2]),
+        ),
+        f"{headers} and rebuild it: sudo dkms autoinstall --force (Fedora: sudo akmods --force --rebuild), then: sudo modprobe nvidia",
+    )
 
 
 @rule(Layer.KERNEL, follows=(*ABSENT_GPU, "kernel-module-not-built"))

@@ -103,11 +103,19 @@ def runtime_handler_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     yield Complaint(
         Severity.WARNING,
         "The node's container engine has no runtime (handler) named nvidia",
-        "Pods with runtimeClassName: nvidia do not start here, and the device plugin finds no driver.",
+        "Pods with runtimeClassName: nvidia do not start here, and the device plugin finds no driver."
+        + (
+            " There is one under io.containerd.grpc.v1.cri, where containerd does not look in a file of version = 3."
+            if "nvidia" in found.misplaced
+            else ""
+        ),
         tuple(Evidence(f"runtimes: {', '.join(found.handlers) or 'none named'}", path) for path in found.settings[:2]),
         "sudo systemctl restart k3s (it looks for nvidia-container-runtime when it starts), then: grep nvidia "
         + found.settings[0]
         if k3s
+        else f"Move it to plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.nvidia in {found.settings[0]}, or: "
+        "sudo nvidia-ctk runtime configure --runtime=containerd; then: sudo systemctl restart containerd"
+        if "nvidia" in found.misplaced
         else "sudo nvidia-ctk runtime configure --runtime=containerd && sudo systemctl restart containerd (CRI-O: --runtime=crio)",
     )
 

@@ -9,7 +9,7 @@ from gpucheck.facts import Library, Seen, Snapshot, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import distributions, reading
 from gpucheck.rules.causes import BELOW
-from gpucheck.rules.rule import CannotTell, Layer, need, rule
+from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
 
 REAL = ("driver", "wsl", "tegra")
 
@@ -159,7 +159,43 @@ def libcuda_off_loader_path(snapshot: Snapshot) -> Iterator[Complaint]:
     )
 
 
-@rule(Layer.USER_DRIVER)
+@rule(Layer.USER_DRIVER, follows=("no-gpu", "libcuda-missing"))
+def libcuda_outside_store(snapshot: Snapshot) -> Iterator[Complaint]:
+    """The interpreter is of Nix or Guix, whose dynamic linker does not look where this system has libcuda.
+
+    Their glibc reads no /etc/ld.so.cache and has its default folders in its own store, so that programs load only what they were built
+    with. On a distribution that is not NixOS the driver's libraries are then found by nobody.
+
+    Confirm: `readelf -lW $(readlink -f $(which python)) | grep interpreter` names /nix/store; `ldconfig -p | grep libcuda`.
+    Remedy: run the program with nixGL, or LD_LIBRARY_PATH with a folder that holds links to the driver's libraries alone.
+    Reference: https://github.com/nix-community/nixGL, https://nixos.wiki/wiki/Nvidia
+    """
+    path = snapshot.libcuda.path
+    if not path or snapshot.libcuda.how == "LD_LIBRARY_PATH" or reading.reached(snapshot):
+        return
+    loader = seen(snapshot.loader, "") or ""
+    if not loader.startswith(("/nix/store/", "/gnu/store/")) or path.startswith(
+        ("/nix/", "/gnu/", "/run/opengl-driver/")
+    ):
+        return
+    need(snapshot.loader)
+    folder = path.rpartition("/")[0]
+    yield Complaint(
+        Severity.ERROR if snapshot.frameworks else Severity.WARNING,
+        f"The interpreter's dynamic linker is in {'/'.join(loader.split('/')[:3])} and does not look into {folder}, where libcuda.so.1 is",
+        "The linker of Nix and Guix reads no /etc/ld.so.cache.",
+        (
+            Evidence(
+                f"its dynamic linker is {loader}", snapshot.loader.source if isinstance(snapshot.loader, Seen) else ""
+            ),
+            Evidence(f"libcuda.so.1, found by {snapshot.libcuda.how}", path),
+        ),
+        "nix run --impure github:nix-community/nixGL -- python ..., or: mkdir -p ~/.nvidia-libs && ln -s "
+        f"{folder}/libcuda.so* {folder}/libnvidia-*.so* ~/.nvidia-libs && export LD_LIBRARY_PATH=~/.nvidia-libs",
+    )
+
+
+@rule(Layer.USER_DRIVER, follows=("libcuda-outside-store",))
 def libcuda_unloadable(snapshot: Snapshot) -> Iterator[Complaint]:
     """libcuda.so.1 is found, but cannot be loaded.
 

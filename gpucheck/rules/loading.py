@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Loads, Snapshot, Unseen, Why
+from gpucheck.facts import Loads, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.markers import release
 from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
@@ -93,6 +93,40 @@ def import_order_decides(snapshot: Snapshot) -> Iterator[Complaint]:
     for each in loads:
         if each.unread:
             raise CannotTell(f"what {each.name} loads could not be followed: {each.unread[0]}", each.unread)
+
+
+@rule(Layer.LIBRARIES)
+def executable_stack_refused(snapshot: Snapshot) -> Iterator[Complaint]:
+    """A library asks for an executable stack, which glibc gives no longer: it cannot be loaded.
+
+    From 2.41 on dlopen refuses such a library: "cannot enable executable stack as shared object requires: Invalid argument". It is a mark
+    in the file's program headers (PT_GNU_STACK), mostly set by mistake; newer builds leave it out.
+
+    Confirm: `readelf -lW FILE | grep GNU_STACK` shows RWE; `ldd --version`.
+    Remedy: a newer version of the package; else clear the mark (`patchelf --clear-execstack FILE`).
+    Reference: https://sourceware.org/glibc/wiki/Release/2.41, https://github.com/OpenNMT/CTranslate2/issues/1849
+    """
+    if isinstance(snapshot.stacks, Unseen) and snapshot.stacks.why is Why.NOT_APPLICABLE:
+        return  # This C library gives such a stack.
+    stacks = need(snapshot.stacks)
+    # glibc.rtld.execstack=2 brings the old behaviour back.
+    if not stacks or "glibc.rtld.execstack=2" in (snapshot.variable("GLIBC_TUNABLES") or ""):
+        return
+    for stack in stacks:
+        yield Complaint(
+            Severity.ERROR,
+            f"{stack.owner} asks for an executable stack ({stack.path.rsplit('/', 1)[-1]}), which this glibc refuses: it cannot be loaded",
+            "dlopen says: cannot enable executable stack as shared object requires.",
+            (
+                Evidence("PT_GNU_STACK: RWE", stack.path),
+                Evidence(
+                    "glibc 2.41 or newer",
+                    snapshot.host.libc.source if isinstance(snapshot.host.libc, Seen) else "glibc",
+                ),
+            ),
+            f"pip install -U {stack.owner.split(' ')[0]}; or: patchelf --clear-execstack {stack.path} (also execstack -c); "
+            "or: export GLIBC_TUNABLES=glibc.rtld.execstack=2",
+        )
 
 
 def _module(loads: Loads) -> str:

@@ -212,6 +212,41 @@ def toolkit_home_wrong(snapshot: Snapshot) -> Iterator[Complaint]:
             )
 
 
+@rule(Layer.ENVIRONMENT)
+def allocator_option_unknown(snapshot: Snapshot) -> Iterator[Complaint]:
+    """PYTORCH_CUDA_ALLOC_CONF has an option that the installed torch does not know.
+
+    torch reads it when it first takes memory on the GPU, and stops at an option from a newer version: "Unrecognized CachingAllocator
+    option".
+
+    Confirm: `python -c "import torch; torch.zeros(1).cuda()"`.
+    Remedy: take the option out, or a newer torch.
+    Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#optimizing-memory-usage-with-pytorch-cuda-alloc-conf
+    """
+    from gpucheck.kb.compiled import options
+    from gpucheck.markers import release
+
+    value = snapshot.variable("PYTORCH_CUDA_ALLOC_CONF") or ""
+    builds = [each for each in snapshot.frameworks if each.name == "torch" and each.gpu]
+    if not value or not builds:
+        return
+    names = {part.partition(":")[0].strip() for part in value.split(",")}
+    for row in options():
+        if row.option not in names or release(builds[0].version) >= release(row.first):
+            continue
+        yield Complaint(
+            Severity.ERROR,
+            f"PYTORCH_CUDA_ALLOC_CONF sets {row.option}, which torch {builds[0].version} does not know: it stops at the first use of the GPU",
+            f"torch {row.first} is the first with it; an older one says: Unrecognized CachingAllocator option: {row.option}.",
+            (
+                Evidence(f"PYTORCH_CUDA_ALLOC_CONF={value}", "environment"),
+                Evidence(f"torch {builds[0].version}", builds[0].evidence),
+                Evidence(f"since torch {row.first}", row.reference),
+            ),
+            f"unset PYTORCH_CUDA_ALLOC_CONF (or take {row.option} out of it), or install torch {row.first} or newer",
+        )
+
+
 @rule(Layer.ENVIRONMENT, follows=("libcuda-is-stub", "driver-version-mismatch"))
 def preload_replaces_driver(snapshot: Snapshot) -> Iterator[Complaint]:
     """LD_PRELOAD puts a copy of a driver library before everything else.

@@ -99,6 +99,35 @@ def visible_devices_hides_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
 
 
 @rule(Layer.ENVIRONMENT, follows=("visible-devices-hides-gpus",))
+def visible_devices_not_numbers(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CUDA_VISIBLE_DEVICES names a GPU by its UUID, and an installed package reads each entry as a number.
+
+    CUDA takes both. vLLM turns the entries into numbers itself and ends with "invalid literal for int() with base 10: 'GPU-...'".
+    Slurm, Run:ai and device plugins write UUIDs.
+
+    Confirm: `echo $CUDA_VISIBLE_DEVICES`; `nvidia-smi -L`.
+    Remedy: name the GPUs by index, or update the package.
+    Reference: https://github.com/vllm-project/vllm/issues/13815
+    """
+    value = snapshot.variable("CUDA_VISIBLE_DEVICES") or ""
+    for each in snapshot.number_readers:
+        indexes = [
+            str(gpu.index)
+            for entry in value.split(",")
+            for gpu in _gpus(snapshot)
+            if gpu.uuid.lower() == entry.strip().lower()
+        ]
+        yield Complaint(
+            Severity.ERROR,
+            f"{each.name} {each.version} reads CUDA_VISIBLE_DEVICES as numbers, and it is {value}",
+            "CUDA takes UUIDs, this package does not: invalid literal for int() with base 10.",
+            (Evidence(f"CUDA_VISIBLE_DEVICES={value}", "environment"), Evidence("int(physical_device_id)", each.path)),
+            f"export CUDA_VISIBLE_DEVICES={','.join(indexes) or '0'} (the index of that GPU in nvidia-smi -L, with CUDA_DEVICE_ORDER=PCI_BUS_ID), or "
+            f"update {each.name}",
+        )
+
+
+@rule(Layer.ENVIRONMENT, follows=("visible-devices-hides-gpus",))
 def visible_devices_ends_early(snapshot: Snapshot) -> Iterator[Complaint]:
     """CUDA_VISIBLE_DEVICES names several GPUs, and CUDA stops reading at an entry that names none.
 
