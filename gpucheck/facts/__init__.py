@@ -42,6 +42,8 @@ from gpucheck.facts.machine import (
     Processor,
 )
 from gpucheck.facts.project import (
+    Compose,
+    ComposeService,
     Dockerfile,
     DockerVariable,
     Index,
@@ -83,6 +85,8 @@ __all__ = [
     "Choice",
     "CodeFolder",
     "Compat",
+    "Compose",
+    "ComposeService",
     "Container",
     "ContainerRuntime",
     "Cuda",

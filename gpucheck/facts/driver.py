@@ -96,6 +96,8 @@ class Gpu:
     """The PCI address, as NVML gives it."""
     mig_pending: bool | None = None
     """MIG as it will be after the next reset."""
+    holders: tuple[tuple[int, int | None], ...] = ()
+    """(process id, bytes on this GPU) of the first of these processes; the ids are the host's."""
 
 
 @dataclass(frozen=True, slots=True)

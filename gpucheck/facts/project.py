@@ -129,6 +129,28 @@ class Dockerfile:
 
 
 @dataclass(frozen=True, slots=True)
+class ComposeService:
+    """A service of a compose file."""
+
+    name: str
+    image: str
+    """'' when none is named."""
+    dockerfile: str
+    """Of its build, in the project's folder; '' when it builds none."""
+    asks: bool
+    """It asks for a GPU, or refers to something that may."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """A compose file."""
+
+    path: str
+    services: tuple[ComposeService, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A repository, read and never executed. Paths are relative to its folder."""
 
@@ -142,3 +164,4 @@ class Project:
     """What the project's template was told, as far as it matters here, sorted by name."""
     ci: tuple[tuple[str, str], ...]
     """Continuous integration: (name, file)."""
+    compose: tuple[Seen[Compose] | Unseen, ...] = ()

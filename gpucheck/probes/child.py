@@ -189,6 +189,7 @@ def ask_nvml(task: dict[str, str]) -> None:
                 "mig_pending": None if mig is None else bool(mig[1]),
                 "compute_mode": ask("nvmlDeviceGetComputeMode", device),
                 "processes": None if processes is None else len(processes),
+                "holders": [(each.pid, each.usedGpuMemory) for each in (processes or [])[:8]],
                 # nvmlMemoryErrorType_t and nvmlEccCounterType_t in nvml.h: uncorrected is 1, volatile is 0.
                 "ecc_errors": ask("nvmlDeviceGetTotalEccErrors", device, 1, 0),
                 "remap_pending": None if rows is None else bool(rows[2]),

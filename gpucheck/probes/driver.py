@@ -257,4 +257,13 @@ def _gpu(said: dict[str, object]) -> Gpu:
         truth("licensed"),
         _legible(said.get("bus", "")),
         truth("mig_pending"),
+        _holders(said.get("holders")),
+    )
+
+
+def _holders(said: object) -> tuple[tuple[int, int | None], ...]:
+    """Pairs of two whole numbers; NVML leaves the second out where it may not be known (Windows, some containers)."""
+    pairs = [pair for pair in said if isinstance(pair, tuple) and len(pair) == 2] if isinstance(said, list) else []
+    return tuple(
+        (pid, used if isinstance(used, int) and used >= 0 else None) for pid, used in pairs if isinstance(pid, int)
     )

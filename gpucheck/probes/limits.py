@@ -39,7 +39,9 @@ def network(system: System) -> Seen[Network] | Unseen:
     try:
         interfaces = system.names("/sys/class/net")
     except OSError as error:
-        return Unseen(Why.ABSENT, ("/sys/class/net",), f"/sys/class/net: {error.strerror}")
+        if not system.glob("/sys/class/infiniband/*"):
+            return Unseen(Why.ABSENT, ("/sys/class/net",), f"/sys/class/net: {error.strerror}")
+        interfaces = ()
     opens = any(system.open_error(path) == "" for path in system.glob("/dev/infiniband/uverbs*"))
     devices = tuple(path.rsplit("/", 1)[-1] for path in system.glob("/sys/class/infiniband/*")) if opens else ()
     return Seen(Network(interfaces, devices), "/sys/class/net")

@@ -8,6 +8,7 @@ from typing import Final
 from gpucheck import __version__
 from gpucheck.facts import SCHEMA, Choice, Host, Kernel, Lock, Project, Pyproject, Seen, Snapshot, Unseen, Why
 from gpucheck.project.answers import parse_answers
+from gpucheck.project.compose import parse_compose
 from gpucheck.project.dockerfile import parse_dockerfile
 from gpucheck.project.locks import lock_of, parse_lock
 from gpucheck.project.pyproject import parse_pyproject
@@ -20,6 +21,7 @@ REQUIREMENTS: Final = ("/requirements*.txt", "/requirements/*.txt")
 DOCKERFILES: Final = (
     "/Dockerfile", "/Containerfile", "/Dockerfile.*", "/*.Dockerfile", "/docker/Dockerfile*", "/docker/*.Dockerfile",
 )  # fmt: skip
+COMPOSE: Final = ("/compose*.y*ml", "/docker-compose*.y*ml")
 LOCKS: Final = ("uv.lock", "poetry.lock", "pylock.toml")
 ANSWERS: Final = "/.copier-answers.yml"
 CI: Final = (
@@ -91,6 +93,11 @@ def project(system: System, day: str) -> Seen[Project] | Unseen:
             dockerfiles=dockerfiles,
             answers=parse_answers(answers) if isinstance(answers, Seen) else answers,
             ci=tuple((name, found[0].lstrip("/")) for name, pattern in CI if (found := system.glob(pattern))),
+            compose=tuple(
+                parse_compose(text) if isinstance(text, Seen) else text
+                for path in _glob(system, COMPOSE)
+                for text in (read_lines(system, path),)
+            ),
         ),
         ".",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Call, Seen, Snapshot
+from gpucheck.facts import Call, Gpu, Seen, Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
 from gpucheck.rules.reading import contexts
@@ -164,19 +164,26 @@ def gpu_memory_full(snapshot: Snapshot) -> Iterator[Complaint]:
     if reading.cuda_code(snapshot, "cuDevicePrimaryCtxRetain") != 2:
         need(snapshot.cuda)
         return
-    busy = [gpu for gpu in reading.answering_gpus(snapshot) if gpu.processes]
+    known = snapshot.nvml.value.gpus if isinstance(snapshot.nvml, Seen) else ()
+    busy = [gpu for gpu in known if gpu.processes]
     yield Complaint(
         Severity.ERROR,
         "The GPU has no memory left for another process",
         "Other processes hold it.",
         (
             Evidence("cuDevicePrimaryCtxRetain = 2 (CUDA_ERROR_OUT_OF_MEMORY)", "a call in a child process"),
-            *(Evidence(f"GPU {gpu.index}: {gpu.processes} compute processes", "NVML") for gpu in busy),
+            *(Evidence(f"GPU {gpu.index}: {gpu.processes} compute processes{_held(gpu)}", "NVML") for gpu in busy),
         ),
         "Look at nvidia-smi and end the process that holds the memory (where it lists none: sudo fuser -v /dev/nvidia*), or choose another GPU "
         "with CUDA_VISIBLE_DEVICES",
         decisive=True,
     )
+
+
+def _held(gpu: Gpu) -> str:
+    """``: 31794 holds 22.9 GiB``."""
+    held = [f"{pid}" + (f" holds {used / (1 << 30):.1f} GiB" if used else "") for pid, used in gpu.holders]
+    return f": {', '.join(held)}" if held else ""
 
 
 @rule(

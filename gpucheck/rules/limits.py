@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gpucheck.facts import Snapshot
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.rules import reading
-from gpucheck.rules.rule import Layer, need, rule, seen
+from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
 
 #: What NCCL registers with an InfiniBand device for one connection is more than this.
 ENOUGH = 64 << 20
@@ -68,6 +68,8 @@ def nccl_interface_unknown(snapshot: Snapshot) -> Iterator[Complaint]:
     if not value or value.startswith("^"):
         return
     names = need(snapshot.network).interfaces
+    if not names:
+        raise CannotTell("the interfaces could not be listed", ("/sys/class/net",))
     exact = value.startswith("=")
     entries = [("=" if exact else "") + part.strip() for part in value.removeprefix("=").split(",") if part.strip()]
     if not entries or any(_matches(entry, name) for entry in entries for name in names):

@@ -529,6 +529,51 @@ def base_image_retired(snapshot: Snapshot) -> Iterator[Complaint]:
 
 
 @rule(Layer.PROJECT)
+def compose_asks_for_no_gpu(snapshot: Snapshot) -> Iterator[Complaint]:
+    """A compose file starts an image that is for GPUs and asks for none: the service runs without one.
+
+    docker compose gives a service only the devices that it asks for, whatever its image is. Without a request the program runs on the CPU
+    or says that it finds no NVIDIA driver.
+
+    Confirm: `docker compose config`; `docker compose run SERVICE nvidia-smi`.
+    Remedy: `gpus: all` in the service (Compose 2.30 or newer), or deploy.resources.reservations.devices with capabilities: [gpu].
+    Reference: https://docs.docker.com/compose/how-tos/gpu-support/
+    """
+    project = project_of(snapshot)
+    if project is None or not project.compose:
+        return
+    files = [fact.value for fact in project.compose if isinstance(fact, Seen)]
+    services = [service for file in files for service in file.services]
+    # Where one asks, in this file or in one that is laid over it, the others are meant to run without.
+    if any(service.asks for service in services):
+        return
+    for fact in project.compose:
+        if isinstance(fact, Unseen):
+            raise CannotTell(fact.detail, fact.tried)
+    images = {file.path: file for file in dockerfiles(project)}
+    for service in services:
+        built = images.get(service.dockerfile)
+        base = built.base if built else service.image if not service.dockerfile else ""
+        image = recognise(base) if base else None
+        wanted = builds(project, built, image.python) if built and image else ()
+        if image is None or not image.gpu or (built and wanted and not any(build.gpu for build in wanted)):
+            continue
+        path = service.source.partition(":")[0]
+        yield Complaint(
+            Severity.WARNING,
+            f"{path}: the service {service.name} starts an image for GPUs and asks for none",
+            "docker compose gives a service only the devices that it asks for.",
+            (
+                Evidence(f"service {service.name} without a request for GPUs", service.source),
+                Evidence(f"image {base}", built.source if built else service.source),
+            ),
+            "In the service: gpus: all (Compose 2.30 or newer), or: deploy: {resources: {reservations: {devices: [{driver: nvidia, count: all, "
+            "capabilities: [gpu]}]}}}",
+        )
+        return
+
+
+@rule(Layer.PROJECT)
 def environment_hides_gpu_in_dockerfile(snapshot: Snapshot) -> Iterator[Complaint]:
     """ENV in a Dockerfile hides the GPU, leads the loader to a stub, or sets a variable that nothing reads.
 
