@@ -33,6 +33,8 @@ def tools(
             found += _triton(system, dist, cache, environments)
         if dist.name in ("tensorflow", "jax") and (dist.name == "tensorflow" or _has_plugin(installed, dist.location)):
             found.append(_libdevice(system, dist))
+        if re.fullmatch(r"cupy-cuda1[23]x", dist.name) and release(dist.version) >= WITHOUT_HEADERS:
+            found.append(_headers(system, dist))
     if not found:
         return Unseen(Why.ABSENT, (), "neither Triton nor XLA is installed")
     return Seen(tuple(found), "the files of Triton and XLA")
@@ -146,6 +148,25 @@ def _libcuda_for_triton(system: System, dist: Distributed, cache: Seen[tuple[Cac
 
 
 # -- XLA ---------------------------------------------------------------------------------------------------------------
+
+
+#: Up to then CuPy's wheels bring all of the headers that their kernels include: cupy/cupy#8466.
+WITHOUT_HEADERS: Final = (13, 3)
+
+
+def _headers(system: System, dist: Distributed) -> Tool:
+    """The toolkit's headers that each of CuPy's kernels includes.
+
+    Source: cupy/_environment.py (_get_include_dir_from_conda_or_wheel, get_cuda_path), cupy/cuda/compiler.py
+    """
+    roots = [root for name in ("CUDA_PATH", "CUDA_HOME") for root in folders(system, name)]
+    nvcc = on_path(system, "nvcc")
+    roots += [nvcc.rsplit("/bin/", 1)[0]] if "/bin/" in nvcc else []
+    places = [f"{root}/include/vector_types.h" for root in (*roots, "/usr/local/cuda", "/opt/cuda")]
+    places += [f"{dist.location}/nvidia/{part}/include/vector_types.h" for part in ("cuda_runtime", "cu13", "cu12")]
+    places += ["/usr/include/vector_types.h"]
+    places += [f"{root}/targets/*/include/vector_types.h" for root in (*folders(system, "CONDA_PREFIX"), "/opt/conda")]
+    return Tool("cuda-headers", f"{dist.name} {dist.version}", _first(system, places), None, tuple(places))
 
 
 def _libdevice(system: System, dist: Distributed) -> Tool:

@@ -3,6 +3,7 @@
 from gpucheck.rules.compilers import libdevice_missing, triton_cannot_compile
 from gpucheck.rules.compiling import (
     compiler_for_other_cuda,
+    cuda_headers_missing,
     driver_part_missing,
     extension_without_cuda_part,
     host_compiler_too_new,
@@ -300,6 +301,7 @@ RULES: tuple[Rule, ...] = (
     ptx_newer_than_driver,
     triton_cannot_compile,
     libdevice_missing,
+    cuda_headers_missing,
     compiler_for_other_cuda,
     host_compiler_too_new,
     extension_without_cuda_part,

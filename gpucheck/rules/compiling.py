@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from gpucheck.facts import Snapshot, Toolchain
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.kb import compiled
+from gpucheck.markers import release
 from gpucheck.rules import reading
+from gpucheck.rules.packages import installs
 from gpucheck.rules.rule import Layer, rule, seen
 
 
@@ -86,6 +88,46 @@ def host_compiler_too_new(snapshot: Snapshot) -> Iterator[Complaint]:
             f"NVCC_PREPEND_FLAGS='-ccbin g++-{newest}'; or a newer toolkit",
         )
         return
+
+
+#: From then on the headers that CuPy brings need the toolkit's beside them.
+NEEDING: tuple[int, ...] = (12, 2)
+
+
+@rule(Layer.FRAMEWORK, follows=("library-missing", "toolkit-home-wrong"))
+def cuda_headers_missing(snapshot: Snapshot) -> Iterator[Complaint]:
+    """CuPy finds no CUDA headers: its kernels cannot be compiled.
+
+    It compiles nearly all of its kernels as they run, with NVRTC, and from CUDA 12.2 on the headers that it brings include the toolkit's. Images
+    of the kind `runtime` and systems with the libraries alone have none: "cannot open source file vector_types.h".
+
+    Confirm: `python -c "import cupy; cupy.arange(3) + 1"`; `ls /usr/local/cuda/include/vector_types.h`.
+    Remedy: `pip install nvidia-cuda-runtime-cu12` (for CUDA 13: nvidia-cuda-runtime), or the toolkit's package cuda-cudart-dev.
+    Reference: https://github.com/cupy/cupy/issues/8466
+    """
+    for tool in seen(snapshot.tools, ()) or ():
+        if tool.kind != "cuda-headers" or tool.path:
+            continue
+        major = 13 if "cuda13x" in tool.user else 12
+        compilers = [copy for copy in snapshot.libraries if copy.soname == f"libnvrtc.so.{major}" and copy.version]
+        if (
+            not compilers
+            or not reading.gpu_here(snapshot)
+            or any(release(copy.version)[:2] < NEEDING for copy in compilers)
+        ):
+            continue
+        framework = next((each for each in snapshot.frameworks if tool.user == f"{each.name} {each.version}"), None)
+        wheel = "nvidia-cuda-runtime" if major == 13 else "nvidia-cuda-runtime-cu12"
+        yield Complaint(
+            Severity.ERROR,
+            f"{tool.user} finds no CUDA headers (vector_types.h): its kernels cannot be compiled",
+            "It compiles its kernels as they run, with headers that include the toolkit's.",
+            (
+                Evidence("vector_types.h is not there", ", ".join(tool.tried[:4])),
+                Evidence(f"libnvrtc {compilers[0].version}", compilers[0].path),
+            ),
+            f"{installs(snapshot, framework.location if framework else '', wheel)}, or: apt-get install -y cuda-cudart-dev-{'-'.join(compilers[0].version.split('.')[:2])}",
+        )
 
 
 @rule(Layer.FRAMEWORK, follows=("framework-is-cpu-build", "package-files-missing"))

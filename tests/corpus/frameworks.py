@@ -31,6 +31,8 @@ def nvidia(name: str, version: str, machine: str) -> tuple[dict[str, str], Files
         )
         for soname in dict.fromkeys(_exact(soname, toolkit) for soname in sonames)
     }
+    if name.startswith("nvidia-cuda-runtime"):
+        files[f"{row.folder.removesuffix('/lib')}/include/vector_types.h"] = "#define __VECTOR_TYPES_H__\n"
     return {}, files
 
 

@@ -266,7 +266,7 @@ class Parts:
             made = {
                 path: content
                 for path, content in made.items()
-                if "/bin/" not in path and "/stubs/" not in path and "/nvvm/" not in path
+                if not any(part in path for part in ("/bin/", "/stubs/", "/nvvm/", "/include/"))
             }
         self.files.update(made)
         lib = next(path for path in made if "/libcudart.so." in path).rsplit("/", 1)[0]

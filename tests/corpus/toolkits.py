@@ -106,6 +106,7 @@ def toolkit(version: str, folder: str, machine: str) -> Files:
         f"{folder}/bin/nvcc": program("nvcc", machine, f"Cuda compilation tools, release {version}, V{version}.99"),
         f"{folder}/bin/ptxas": program("ptxas", machine, f"Cuda compilation tools, release {version}, V{version}.99"),
         f"{folder}/nvvm/libdevice/libdevice.10.bc": b"BC\xc0\xde",
+        f"{folder}/include/vector_types.h": "#define __VECTOR_TYPES_H__\n",
         f"{lib}/stubs/libcuda.so": stub("libcuda.so.1", machine),
         f"{lib}/stubs/libnvidia-ml.so": stub("libnvidia-ml.so.1", machine),
     }
