@@ -83,7 +83,7 @@ def cgroup_rules_not_added(snapshot: Snapshot) -> Iterator[Complaint]:
     Reference: https://github.com/NVIDIA/nvidia-container-toolkit/issues/580
     """
     found = _engines(snapshot)
-    if found is None or not found.no_cgroups or not {"docker", "containerd"} & set(found.engines):
+    if found is None or not found.no_cgroups or found.rootless or not {"docker", "containerd"} & set(found.engines):
         return
     yield Complaint(
         Severity.WARNING,

@@ -257,6 +257,7 @@ def kernel_module_banned(snapshot: Snapshot) -> Iterator[Complaint]:
         "kernel-module-not-built",
         "kernel-module-unsigned",
         "kernel-module-banned",
+        "kernel-module-refused",
     ),
 )
 def kernel_driver_not_loaded(snapshot: Snapshot) -> Iterator[Complaint]:

@@ -11,8 +11,9 @@ from gpucheck.finding import Status
 from tests.corpus.fixture import FOLDER, Fixture, parse, read
 from tests.corpus.grade import Grade, grade
 
-FAULTS, UNSEEN, BLIND, HEALTHY = (
-    sorted(path.stem for path in (FOLDER / kind).glob("*.toml")) for kind in ("faults", "unseen", "blind", "healthy")
+FAULTS, UNSEEN, BLIND, FRESH, HEALTHY = (
+    sorted(path.stem for path in (FOLDER / kind).glob("*.toml"))
+    for kind in ("faults", "unseen", "blind", "fresh", "healthy")
 )
 
 
@@ -46,6 +47,11 @@ def test_a_fault_that_was_written_down_before_any_rule_saw_it(id: str) -> None:
     check(graded("blind", id))
 
 
+@pytest.mark.parametrize("id", FRESH)
+def test_a_fault_of_a_later_thread_that_was_written_down_before_any_rule_saw_it(id: str) -> None:
+    check(graded("fresh", id))
+
+
 @pytest.mark.parametrize("id", HEALTHY)
 def test_a_healthy_system(id: str) -> None:
     check(graded("healthy", id))
@@ -56,7 +62,7 @@ def test_all_of_the_88_faults_are_there() -> None:
 
 
 def test_a_fixture_says_where_it_comes_from_and_what_the_fix_is() -> None:
-    for kind, ids in (("faults", FAULTS), ("unseen", UNSEEN), ("blind", BLIND), ("healthy", HEALTHY)):
+    for kind, ids in (("faults", FAULTS), ("unseen", UNSEEN), ("blind", BLIND), ("fresh", FRESH), ("healthy", HEALTHY)):
         for id in ids:
             fixture: Fixture = read(FOLDER / kind / f"{id}.toml")
             assert fixture.title and fixture.source and fixture.seen, id
