@@ -103,6 +103,20 @@ CASES: list[tuple[str, str, Files, Status, Severity | None]] = [
     ("wheel-index-contradicts-lock", "torch-backend names what is locked anyway",
      uv(pyproject("torch", more='[tool.uv.pip]\ntorch-backend = "cu132"\n'), TORCH13, CUDA13_IMAGE), PASS, None),
 
+    ("compose-asks-for-no-gpu", "a service that builds the image", {
+        "compose.yaml": "services:\n  train:\n    build: .\n", **uv(TORCH, TORCH13, CUDA13_IMAGE)}, FAIL, WARNING),
+    ("compose-asks-for-no-gpu", "a service of NVIDIA's image", {
+        "docker-compose.yml": "services:\n  smi:\n    image: nvidia/cuda:12.6.3-base-ubuntu24.04\n", "Dockerfile": CPU_IMAGE}, FAIL, WARNING),
+    ("compose-asks-for-no-gpu", "gpus: all", {
+        "compose.yaml": "services:\n  train:\n    build: .\n    gpus: all\n", **uv(TORCH, TORCH13, CUDA13_IMAGE)}, PASS, None),
+    ("compose-asks-for-no-gpu", "another file is laid over it", {
+        "compose.yaml": "services:\n  train:\n    build: .\n",
+        "compose.gpu.yaml": "services:\n  train:\n    runtime: nvidia\n", **uv(TORCH, TORCH13, CUDA13_IMAGE)}, PASS, None),
+    ("compose-asks-for-no-gpu", "an image for CPUs", {
+        "compose.yaml": "services:\n  train:\n    build: .\n", **uv(TORCH, TORCH_CPU, CPU_IMAGE)}, PASS, None),
+    ("compose-asks-for-no-gpu", "written in one line", {
+        "compose.yaml": "services: {train: {build: .}}\n", **uv(TORCH, TORCH13, CUDA13_IMAGE)}, UNKNOWN, None),
+
     ("gpu-extra-missing", "jax without a plugin", uv(pyproject("jax"), JAX, CUDA13_IMAGE), FAIL, ERROR),
     ("gpu-extra-missing", "jax with the plugin", uv(pyproject("jax[cuda13]"), JAX13, CUDA13_IMAGE), PASS, None),
     ("gpu-extra-missing", "jax on a CPU image", uv(pyproject("jax"), JAX, CPU_IMAGE), PASS, None),
