@@ -108,7 +108,7 @@ def gcc_version(system: System, compiler: str) -> int | None:
 
 def compiling(system: System, installed: tuple[Distributed, ...]) -> tuple[tuple[str, str], ...]:
     """Packages that compile CUDA code as they run, and were not installed with compiled code."""
-    rows = {row.distribution: row for row in compiled.jit()}
+    rows = {row.distribution: row for row in compiled.jit()} if installed else {}
     return tuple(
         (dist.name, dist.version)
         for dist in installed
@@ -119,7 +119,7 @@ def compiling(system: System, installed: tuple[Distributed, ...]) -> tuple[tuple
 def unbuilt(system: System, installed: tuple[Distributed, ...]) -> tuple[Unbuilt, ...]:
     """Packages whose code imports a compiled module that was not built when they were installed."""
     found = []
-    for row in compiled.unbuilt():
+    for row in compiled.unbuilt() if installed else ():
         for dist in installed:
             if dist.name != row.distribution or not system.resolve(f"{dist.location}/{row.importer}"):
                 continue
@@ -170,7 +170,7 @@ def driver_parts(system: System, installed: tuple[Distributed, ...]) -> tuple[Dr
     """What installed packages open of the driver beside libcuda."""
     names = {dist.name: dist for dist in installed}
     found = []
-    for row in compiled.parts():
+    for row in compiled.parts() if installed else ():
         if dist := names.get(row.distribution):
             path = opencl_driver(system) if row.part == "nvidia.icd" else _library(system, row.part)
             found.append(DriverPart(f"{dist.name} {dist.version}", row.part, path))

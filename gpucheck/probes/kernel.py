@@ -135,7 +135,7 @@ def majors(system: System) -> Seen[tuple[str, ...]] | Unseen:
 #: Lines by the NVIDIA modules, nouveau's probe and the loader's refusals of a module.
 _TELLING = (
     "nvrm", "nvidia", "nouveau", "loading of unsigned module", "module verification failed", "module with unavailable key",
-    "key was rejected", "version magic", "module not supported by",
+    "key was rejected",
 )  # fmt: skip
 
 
