@@ -233,6 +233,9 @@ def healthy(**changes: object) -> Snapshot:
         tools=ABSENT,
         cached=Seen((Cached("libcuda.so.1", LIBCUDA, True),), "/etc/ld.so.cache"),
         preloads=Seen((), "LD_PRELOAD, /etc/ld.so.preload"),
+        network=ABSENT,
+        code_folders=ABSENT,
+        toolchain=ABSENT,
     )
     return replace(snapshot, **changes)
 

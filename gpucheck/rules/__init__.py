@@ -186,8 +186,8 @@ __all__ = ["RULES", "Layer", "Rule"]
 
 RULES: tuple[Rule, ...] = (
     # GPU
-    gpu_kept_off_bus,
     no_gpu,
+    gpu_kept_off_bus,
     gpu_lost,
     gpu_needs_reset,
     gpu_reported_fault,

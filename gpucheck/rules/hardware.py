@@ -33,7 +33,7 @@ def gpu_kept_off_bus(snapshot: Snapshot) -> Iterator[Complaint]:
             Severity.ERROR,
             f"A udev rule takes NVIDIA's GPU off the bus: {each.place}"
             if udev
-            else f"The Thunderbolt device {each.name} is not authorised: a GPU in it is not on the bus",
+            else f"The Thunderbolt device {each.name} is not authorised: a GPU in it cannot be on the bus",
             "A tool that switches a laptop's GPU off wrote it."
             if udev
             else "What is behind a Thunderbolt port is connected only after it was authorised.",
