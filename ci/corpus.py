@@ -81,7 +81,8 @@ BLIND = (
 #: The first judgement of the fresh set.
 FRESH = (
     "3 of 42 were right at the first run, one more when its fixture got the hashes that a RECORD has. Five more were named rightly in words "
-    "that the fixture did not expect or after another finding; the rest had no rule, and has one now"
+    "that the fixture did not expect or after another finding (one fixture takes another spelling of the version now, one a driver that "
+    "fits its torch); the rest had no rule then"
 )
 
 
