@@ -139,7 +139,7 @@ def iommu_between_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
     if need(snapshot.processor).virtual:
         return
     yield Complaint(
-        Severity.WARNING,
+        Severity.NOTE,
         f"The IOMMU translates for {len(gpus)} GPUs: NCCL may hang or be slow between them",
         "Traffic from GPU to GPU over PCI Express is then redirected through the root complex.",
         tuple(
