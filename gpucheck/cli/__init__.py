@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError  # Typer has no public names for them.
+from typer.core import TyperGroup
 
 from gpucheck import __version__
 
@@ -37,6 +39,36 @@ def find(name: str) -> Callable[..., None]:
     return found
 
 
+class Program(TyperGroup):
+    """The commands; what is wrong with the words that were typed is said in one line, with what to do, and ends with 2."""
+
+    def main(self, *words: Any, **settings: Any) -> NoReturn:
+        """Run what was typed; ends with ``SystemExit``."""
+        try:
+            status = super().main(*words, **{**settings, "standalone_mode": False})
+        except NoArgsIsHelpError as error:
+            error.show()
+            status = error.exit_code
+        except UsageError as error:
+            print(f"gpucheck: {complain(error)}", file=sys.stderr)
+            status = error.exit_code
+        except typer.Abort:
+            status = 1
+        sys.exit(status)
+
+
+def complain(error: UsageError) -> str:
+    """What is wrong with the words that were typed, and where to read on."""
+    command = error.ctx.info_name or "" if error.ctx and error.ctx.parent else ""
+    what = error.format_message().rstrip(".")
+    what = f"{what[:1].lower()}{what[1:]}"
+    asked = getattr(error, "param", None)
+    if asked and what.startswith("missing "):
+        name = asked.metavar if asked.param_type_name == "argument" else asked.opts[0]
+        what = f"{name} is missing: {asked.help[:1].lower()}{asked.help[1:]}"
+    return f"{command}{': ' if command else ''}{what} (see: gpucheck {command}{' ' if command else ''}--help)"
+
+
 def version(asked: bool) -> None:
     """Print the version and exit."""
     if asked:
@@ -59,6 +91,7 @@ def program(words: Sequence[str]) -> typer.Typer:
     """
     app = typer.Typer(
         name="gpucheck",
+        cls=Program,
         help="Will this code reach a GPU here, and if not, why and what is the fix?",
         no_args_is_help=True,
         add_completion=False,

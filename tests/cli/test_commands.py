@@ -106,11 +106,33 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_usage_errors_exit_with_2() -> None:
-    for arguments in (("nonsense",), ("doctor", "--nonsense"), ("doctor", "--timeout", "0")):
-        ran = gpucheck(*arguments)
-        assert (ran.returncode, ran.stdout) == (2, "")
-        assert "Traceback" not in ran.stderr
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("imag",), "no such command 'imag'. Did you mean 'image'? (see: gpucheck --help)"),
+        (
+            ("image",),
+            "image: REF is missing: a name in an engine or a registry, an archive, an OCI layout or a folder (see: gpucheck image --help)",
+        ),
+        (
+            ("recommend",),
+            "recommend: --library is missing: torch, jax, ...: gpucheck kb builds (see: gpucheck recommend --help)",
+        ),
+        (("image", "x", "y"), "image: got unexpected extra argument(s) (y) (see: gpucheck image --help)"),
+        (("doctor", "--nonsense"), "doctor: no such option: --nonsense (see: gpucheck doctor --help)"),
+        (("doctor", "--timeout", "0"), "doctor: invalid value for '--timeout': 0"),
+    ],
+)
+def test_words_that_make_no_command_get_one_line_that_says_what_to_type(words: tuple[str, ...], message: str) -> None:
+    ran = gpucheck(*words)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"gpucheck: {message}") and ran.stderr.count("\n") == 1
+
+
+def test_without_words_the_help_is_shown() -> None:
+    ran = gpucheck()
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "image     " in ran.stderr and "Error" not in ran.stderr
 
 
 def test_exit_codes_tell_the_verdict(tmp_path: Path) -> None:
