@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gpucheck.cli import program
 from gpucheck.codec import decode
 from gpucheck.contract import Contract
-from tests.contents.archives import save
+from tests.layers.workshop import save
 from tests.roots import DEBIAN, SITE, TORCH, make_root
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schema/image.json").read_text())

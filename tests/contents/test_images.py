@@ -16,8 +16,8 @@ from gpucheck.finding import Severity, Verdict
 from gpucheck.images.opening import open_image, read_config
 from tests.cache import driver_folder, wheel_packages
 from tests.contents import shelf
-from tests.contents.archives import save
 from tests.contents.workshop import ENVIRONMENT, Shop
+from tests.layers.workshop import save
 from tests.needs import missing
 
 #: Name: (verdict, rules of warnings and errors, frameworks in the contract with their CUDA, targets among those of the first).

@@ -13,8 +13,8 @@ from gpucheck.contract import Contract, ForwardDriver, GpuCode, NeededRuntime
 from gpucheck.images.opening import open_image
 from gpucheck.record import replace
 from gpucheck.versions import CudaVersion, DriverVersion
-from tests.contents.archives import save
 from tests.contents.test_fatbin import GOOD
+from tests.layers.workshop import save
 from tests.roots import DEBIAN, SITE, TORCH, Link, elf_with_sections
 
 COMPAT = {

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,10 @@ from tests.layers.workshop import (
     PLAIN,
     ZSTD,
     Layout,
-    config,
+    archive,
     layer,
     layout,
-    member,
+    saved,
     sha256,
 )
 from tests.needs import missing
@@ -148,40 +146,8 @@ def test_a_blob_that_is_not_what_its_name_says(tmp_path: Path, around: Mapping[s
 # -- docker save -------------------------------------------------------------------------------------------------------
 
 
-def saved(path: Path, files: Mapping[str, bytes | str]) -> str:
-    """An archive; text is the target of a link."""
-    with tarfile.open(path, "w") as archive:
-        for name, content in files.items():
-            if isinstance(content, str):
-                archive.addfile(member(name, type=tarfile.SYMTYPE, linkname=content))
-            else:
-                archive.addfile(member(name, size=len(content)), io.BytesIO(content))
-    return str(path)
-
-
-def old_format(*layers: bytes, tags: tuple[str, ...] = ("team/image:v1",), name: str = "c") -> dict[str, bytes | str]:
-    """As Docker Engine 20.10 saves: a folder for each layer, the second of two equal ones as a link."""
-    files: dict[str, bytes | str] = {}
-    places: dict[bytes, str] = {}
-    for number, each in enumerate(layers):
-        place = f"{name}{number}/layer.tar"
-        files[f"{name}{number}/VERSION"] = b"1.0"
-        files[f"{name}{number}/json"] = b"{}"
-        files[place] = f"../{places[each]}" if each in places else each
-        places.setdefault(each, place)
-    made = config(layers, Env=["A=1"])
-    files[f"{sha256(made)[7:]}.json"] = made
-    entry = {
-        "Config": f"{sha256(made)[7:]}.json",
-        "RepoTags": list(tags),
-        "Layers": [f"{name}{number}/layer.tar" for number in range(len(layers))],
-    }
-    files["manifest.json"] = json.dumps([entry]).encode()
-    return files
-
-
 def test_the_old_format(tmp_path: Path, around: Mapping[str, str]) -> None:
-    path = saved(tmp_path / "old.tar", old_format(ONE, TWO, ONE))
+    path = archive(tmp_path / "old.tar", saved(ONE, TWO, ONE))
     for reference in (path, f"docker-archive:{path}", f"docker-archive:{path}:team/image:v1"):
         assert text(reference, around) == "ID=one\n"
     with pytest.raises(ImageError, match=r"no image 'other'; there are: team/image:v1; choose one: docker-archive:"):
@@ -190,7 +156,7 @@ def test_the_old_format(tmp_path: Path, around: Mapping[str, str]) -> None:
 
 def test_compressed_it_is_read_from_start_to_end(tmp_path: Path, around: Mapping[str, str]) -> None:
     path = tmp_path / "old.tar.gz"
-    path.write_bytes(gzip.compress(Path(saved(tmp_path / "old.tar", old_format(ONE, TWO, ONE))).read_bytes()))
+    path.write_bytes(gzip.compress(Path(archive(tmp_path / "old.tar", saved(ONE, TWO, ONE, Env=["A=1"]))).read_bytes()))
     assert text(str(path), around) == "ID=one\n"
     assert dict(read_config(str(path), surroundings=around).config.env) == {"A": "1"}
 
@@ -216,9 +182,9 @@ def test_the_new_format(tmp_path: Path, around: Mapping[str, str]) -> None:
 
 
 def test_two_images_in_an_archive(tmp_path: Path, around: Mapping[str, str]) -> None:
-    first, second = old_format(ONE), old_format(TWO, tags=("b:1", "b:latest"), name="d")
+    first, second = saved(ONE), saved(TWO, tags=("b:1", "b:latest"), name="d")
     entries = [json.loads(each.pop("manifest.json"))[0] for each in (first, second)]
-    path = saved(tmp_path / "two.tar", {**first, **second, "manifest.json": json.dumps(entries).encode()})
+    path = archive(tmp_path / "two.tar", {**first, **second, "manifest.json": json.dumps(entries).encode()})
     with pytest.raises(ImageError, match=r"2 images; there are: b:1, b:latest, team/image:v1; choose one"):
         text(path, around)
     assert text(f"docker-archive:{path}:b", around, "/usr/lib/os-release") == "ID=two\n"
@@ -248,7 +214,7 @@ def test_archives_that_are_none(
     files: Mapping[str, bytes | str], said: str, tmp_path: Path, around: Mapping[str, str]
 ) -> None:
     with pytest.raises(ImageError, match=re.escape(said)) as refused:
-        text(saved(tmp_path / "bad.tar", files), around)
+        text(archive(tmp_path / "bad.tar", files), around)
     assert "\n" not in str(refused.value)
 
 
