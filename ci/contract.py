@@ -16,6 +16,9 @@ USERS = {"wheels": "1000:1000", "toolkit": "1000:1000", "agent": "65532:65532"}
 #: The parts of gpucheck's JSON that scripts rely on.
 REPORT_KEYS = ("schema", "command", "verdict", "root_causes", "findings", "outcomes", "snapshot")
 
+#: Of a base image, written after it was built: gpucheck's own words, so gpucheck judges it, and not a row of the matrix.
+CONTRACT = "gpu-capable.contract"
+
 #: gpucheck's exit statuses that are answers: fine, problems, could not tell. A machine that builds images has no GPU.
 ANSWERS = (0, 1, 3)
 
@@ -104,6 +107,12 @@ def judge_files(exit_status: int, stdout: str, stderr: str) -> Check:
     return Check("gpucheck agrees", f"it finds {', '.join(map(str, report['root_causes']))}" if wrong else None)
 
 
+def judge_contract(promise: str, exit_status: int, said: str) -> Check:
+    """Of ``gpucheck image --labels-only`` and ``--verify-labels``: they end with 0 where the labels suffice and are true."""
+    wrong = [line for line in said.splitlines() if line.lstrip().startswith(("✗", "?"))] or [_last_line(said)]
+    return Check(promise, None if exit_status == 0 else f"exit status {exit_status}: {wrong[0].strip()}")
+
+
 def judge_agent(promise: str, beginning: str, exit_status: int, stdout: str, stderr: str) -> Check:
     """The agent refuses to start, in one line with that beginning: from how far it comes we see what it has."""
     kept = exit_status == 2 and not stdout and stderr.startswith(beginning) and stderr.count("\n") == 1
@@ -136,7 +145,8 @@ def _compare_labels(expected: Mapping[str, str], labels: object) -> str | None:
     wrong = [
         f"{key} is {found.get(key)!r}, not {value!r}" for key, value in expected.items() if found.get(key) != value
     ]
-    wrong += [f"{key} is too much" for key in found if key.startswith("gpu-capable.") and key not in expected]
+    known = {*expected, CONTRACT}
+    wrong += [f"{key} is too much" for key in found if key.startswith("gpu-capable.") and key not in known]
     wrong += [f"{key} was not set" for key, value in found.items() if "notset" in str(value)]
     return "; ".join(wrong) or None
 

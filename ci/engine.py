@@ -22,11 +22,12 @@ class Engine:
     version: str
     """The engine's version."""
 
-    def build(self, arguments: Sequence[str]) -> int:
-        """``docker build`` with BuildKit, its chatter on stderr; the exit status."""
+    def build(self, arguments: Sequence[str], dockerfile: str | None = None) -> int:
+        """``docker build`` with BuildKit, its chatter on stderr; the exit status. ``dockerfile``: one that needs no context."""
         return subprocess.run(
-            [self.client, "build", "--progress", "plain", *arguments],
+            [self.client, "build", "--progress", "plain", *arguments, *(() if dockerfile is None else ("-",))],
             env={**os.environ, "DOCKER_BUILDKIT": "1"},
+            input=None if dockerfile is None else dockerfile.encode(),
             stdout=sys.stderr,
             check=False,
         ).returncode

@@ -19,9 +19,11 @@ from pathlib import Path
 
 from ci.contract import (
     AGENT,
+    CONTRACT,
     Check,
     judge_agent,
     judge_configuration,
+    judge_contract,
     judge_doctor,
     judge_files,
     judge_libraries,
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "build" in options.actions:
         for name, row in named.items():
             _say(f"building {name}" + (f", trusting {ca}" if ca else ""))
-            if engine.build(build_arguments(row, name, options.upstream, ca)):
+            if engine.build(build_arguments(row, name, options.upstream, ca)) or not _label(engine, row, name):
                 _say(f"{name} was not built; docker's lines above say why")
                 return 1
     if "test" not in options.actions:
@@ -82,6 +84,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("image", "promise", "result"), [(name, check.promise, check.complaint or "kept") for name, check in checks]
     )
     return 1 if any(check.complaint for _, check in checks) else 0
+
+
+def _label(engine: Engine, image: Image, name: str) -> bool:
+    """Give a base image its contract, which is known when its files are: gpucheck reads them. Whether that was done."""
+    if image.family not in BASES:
+        return True
+    before = engine.run("image", "inspect", "--format", "{{.Id}}", name).stdout.strip()
+    asked = _ask_gpucheck(ROOT / PYZ, name, "--format", "labels")
+    lines = [line for line in asked.stdout.splitlines() if line.startswith(("FROM ", f"LABEL {CONTRACT}="))]
+    if asked.returncode or len(lines) != 2:
+        _say(f"{name} has no contract: {asked.stderr.strip() or 'gpucheck gives none'}")
+        return False
+    if engine.build(["--tag", name], "\n".join(lines) + "\n"):
+        return False
+    # The one without it has no name any more.
+    engine.run("image", "rm", before)
+    return True
+
+
+def _ask_gpucheck(pyz: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """gpucheck as one file under this Python, of an image in the engine: the host needs nothing installed."""
+    return subprocess.run(
+        [sys.executable, str(pyz), "image", f"docker:{name}", *options], capture_output=True, text=True, check=False
+    )
 
 
 def build_arguments(image: Image, name: str, upstream: str | None, ca: Path | None) -> list[str]:
@@ -146,13 +172,17 @@ def _judge_exported(engine: Engine, image: Image, name: str, env: Sequence[str])
             return
         given = [part for entry in env for part in ("--env", entry)]
         # The pyz that the image carries, under this Python: the host needs nothing installed.
+        pyz = Path(root, "usr/local/bin/gpucheck")
         asked = subprocess.run(
-            [sys.executable, f"{root}/usr/local/bin/gpucheck", "doctor", "--root", root, *given, "--format", "json"],
+            [sys.executable, str(pyz), "doctor", "--root", root, *given, "--format", "json"],
             capture_output=True,
             text=True,
             check=False,
         )
         yield judge_files(asked.returncode, asked.stdout, asked.stderr)
+        for promise, option in (("labels suffice", "--labels-only"), ("labels are true", "--verify-labels")):
+            asked = _ask_gpucheck(pyz, name, option)
+            yield judge_contract(promise, asked.returncode, asked.stdout + asked.stderr)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ci.contract import REPORT_KEYS
+from ci.contract import CONTRACT, REPORT_KEYS
 from ci.engine import Engine
 from ci.images import build_arguments
 from ci.matrix import BASES, load
@@ -34,7 +34,10 @@ INDEX = "index.test"
 ROWS = {image.name: image for image in load(ROOT / "base-images", date.today()).images}
 
 #: Of the rows that projects are built on.
-PROMISES = ["user", "labels", "environment", "python", "gpucheck answers", "no CUDA library", "gpucheck agrees"]
+PROMISES = [
+    *("user", "labels", "environment", "python", "gpucheck answers", "no CUDA library", "gpucheck agrees"),
+    *("labels suffice", "labels are true"),
+]
 OF_THE_AGENT = [*PROMISES[:5], "agent asks for its node", "agent has its client", "no CUDA library"]
 
 COMMON = {
@@ -78,6 +81,11 @@ def test_the_labels_are_the_gpu_contract(engine: Engine, images: dict[str, str])
     labels = {name: inspect(engine, image)["Labels"] for name, image in images.items()}
     for found in labels.values():
         assert found.pop("org.opencontainers.image.revision") not in ("", "notset")
+    contracts = {name: json.loads(found.pop(CONTRACT)) for name, found in labels.items() if CONTRACT in found}
+    assert {name: (found["gpu"], found["visible_devices"], found["code"]) for name, found in contracts.items()} == {
+        "cpu": (False, None, []),
+        "cuda13": (None, "all", []),
+    }
     assert labels == {
         "cpu": {
             **COMMON,
@@ -106,6 +114,22 @@ def test_the_labels_are_the_gpu_contract(engine: Engine, images: dict[str, str])
             "org.opencontainers.image.description": "The node agent of helm/gpucheck",
         },
     }
+
+
+@pytest.mark.parametrize("row", [name for name, image in ROWS.items() if image.family in BASES])
+def test_what_is_built_on_a_base_image_is_not_judged_by_its_contract(
+    engine: Engine, images: dict[str, str], row: str
+) -> None:
+    name = f"{PREFIX}/child-of-{row}"
+    assert engine.build(["--tag", name], f"FROM {images[row]}\nRUN echo more > /tmp/more\n") == 0
+    for image, status in ((images[row], 0), (name, 3)):
+        done = subprocess.run(
+            [sys.executable, "-m", "gpucheck", "image", f"docker:{image}", "--labels-only"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (status, ""), done.stdout
 
 
 def test_the_environment(engine: Engine, images: dict[str, str]) -> None:

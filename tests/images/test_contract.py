@@ -10,10 +10,12 @@ import pytest
 
 from ci.contract import (
     AGENT,
+    CONTRACT,
     Check,
     expect_labels,
     judge_agent,
     judge_configuration,
+    judge_contract,
     judge_doctor,
     judge_files,
     judge_libraries,
@@ -98,6 +100,7 @@ def test_labels() -> None:
         "gpu-capable.name is 'cuda13', not 'cpu'; gpu-capable.gpu is 'true', not 'false'; "
         "gpu-capable.cuda is too much; gpu-capable.driver-floor is too much"
     )
+    assert judge(CUDA, Labels={**good, CONTRACT: "{}"})["labels"] is None
     revision = {**good, "org.opencontainers.image.revision": "notset"}
     assert judge(CUDA, Labels=revision)["labels"] == "org.opencontainers.image.revision was not set"
 
@@ -168,6 +171,15 @@ def test_python() -> None:
 def test_an_answer_of_gpucheck(exit_status: int, stdout: str, complaint: str | None) -> None:
     assert judge_doctor(exit_status, stdout, "first line\nlast line\n").complaint == complaint
     assert judge_files(exit_status, stdout, "first line\nlast line\n").complaint == complaint
+
+
+def test_labels_that_gpucheck_reads() -> None:
+    assert judge_contract("labels are true", 0, "✓ gpu-capable.cuda  13\n").complaint is None
+    said = "gpucheck image --verify-labels: x\n✓ gpu-capable.gpu  true\n✗ gpu-capable.cuda  12\n"
+    assert judge_contract("labels are true", 1, said).complaint == "exit status 1: ✗ gpu-capable.cuda  12"
+    assert (
+        judge_contract("labels suffice", 2, "gpucheck: no engine\n").complaint == "exit status 2: gpucheck: no engine"
+    )
 
 
 def test_a_fault_among_the_files_breaks_a_promise_and_one_of_the_machine_does_not() -> None:
