@@ -99,6 +99,8 @@ def _followed(
         missing = tuple(_missing_of_cupy(system, framework, closure, missing, libraries))
     if framework.name == "tensorflow":
         missing = tuple(_missing_of_tensorflow(system, framework, closure, missing, libraries))
+    if framework.name == "jax":
+        missing = (*missing, *_missing_of_jax(system, framework, closure, missing, libraries))
     found = _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
     return replace(found, libraries=(*found.libraries, *_by_plain_name(system, framework, found, libraries)))
 
@@ -115,8 +117,7 @@ def _by_plain_name(
     names: tuple[str, ...] = ()
     if framework.name.startswith("cupy-") and release(framework.version) < (14,):
         names = ("libnccl.so.2",)
-    plugin = f"{framework.location}/jax_plugins/xla_cuda{framework.cuda_major}/__init__.py"
-    text = read_text(system, plugin) if framework.name == "jax" else None
+    text = read_text(system, _plugin(framework)) if framework.name == "jax" else None
     if text is not None and "_load_nvidia_libraries" not in (text.value if isinstance(text, Seen) else ""):
         parts = ("cublas", "cudnn", "cufft", "cusolver", "cusparse")
         names = tuple(row.soname for row in wheels() if row.cuda == framework.cuda_major and row.library in parts)
@@ -268,6 +269,38 @@ def _missing_of_tensorflow(
         copies = [each.path for each in libraries if each.soname == name]
         if not (in_wheels and any(path.startswith(f"{framework.location}/") for path in copies)):
             yield Absent(name, framework.evidence, "listing devices", "", tuple(copies))
+
+
+#: What jax's plugin asks for its version before it registers itself, by its own name for it, and that in kb/wheels.toml.
+CHECKED: Final = {"CUDA": "cudart", "cuDNN": "cudnn", "cuFFT": "cufft", "cuPTI": "cupti", "cuBLAS": "cublas", "cuSPARSE": "cusparse"}  # fmt: skip
+
+
+def _plugin(framework: Framework) -> str:
+    """jax's module for CUDA."""
+    return f"{framework.location}/jax_plugins/xla_cuda{framework.cuda_major}/__init__.py"
+
+
+def _missing_of_jax(
+    system: System, framework: Framework, closure: Closure, missing: tuple[Absent, ...], libraries: tuple[Library, ...]
+) -> Iterator[Absent]:
+    """The plugin opens them by name, and one that does not answer ends in "Unable to load cuDNN. Is it installed?" and the CPU:
+    _check_cuda_versions in its __init__.py. Its wheels' folders are looked into before; a copy elsewhere may be found by a RUNPATH.
+    """
+    from gpucheck.elf import find
+
+    text = read_text(system, _plugin(framework))
+    said = text.value if isinstance(text, Seen) else ""
+    # Lines that are commented out are left out.
+    calls = re.findall(r"^ +(?:\w+ = )?_version_check\(\s*\"(\w+)\"", said, re.MULTILINE)
+    asked = {CHECKED.get(name) for name in calls}
+    found = {each.soname.rsplit("/", 1)[-1] for each in closure.resolutions if each.path and not each.fatal}
+    rows = [row for row in wheels() if row.cuda == framework.cuda_major and row.library in asked]
+    for library in dict.fromkeys(row.library for row in rows):
+        # One for each major of cuDNN: whichever is there may be the one that is asked for.
+        names = dict.fromkeys(row.soname for row in rows if row.library == library)
+        known = {*found, *(each.soname for each in (*missing, *libraries))}
+        if known.isdisjoint(names) and not any(find(system, name).path for name in names):
+            yield Absent(list(names)[-1], _plugin(framework), "first use of a GPU", "", ())
 
 
 def _is_stump(system: System, each: Resolution) -> bool:

@@ -56,6 +56,9 @@ def suspicion(
     for need in needs:
         if not need.version:
             return f"{need.name} is not installed"
+        if need.extra and need.name == "cuda-toolkit":
+            # It has no library itself, and its own extras, which bring them, are written down nowhere once it is installed.
+            return f"which parts of {need.name} [{need.extra}] asks for is not known"
         if need.specifier and satisfies(need.version, need.specifier) is not True:
             return f"{need.name} is {need.version}, not {need.specifier}"
     return ""
@@ -70,7 +73,8 @@ PARTS: Final = {"jax": r"jax-cuda\d+-(plugin|pjrt)|jaxlib"}
 
 
 def own_needs(packages: Packages, framework: Framework) -> tuple[Need, ...]:
-    """What a framework requires of GPU packages, and what those require. The plugin's extra for CUDA counts if it is asked for."""
+    """What a framework requires of GPU packages, and what those require. An extra counts as a whole when a part of it is installed."""
+    asked = {(need.by, need.location, need.extra) for need in packages.needs if need.version}
     reached = {framework.name}
     if framework.name in PARTS:
         reached |= {wheel.name for wheel in packages.wheels if re.fullmatch(PARTS[framework.name], wheel.name)}
@@ -83,7 +87,7 @@ def own_needs(packages: Packages, framework: Framework) -> tuple[Need, ...]:
             and need.by.rsplit(" ", 1)[0] in reached
             and need not in found
             and re.match(r"nvidia-|cuda-toolkit", need.name)
-            and (not need.extra or need.version)
+            and (not need.extra or (need.by, need.location, need.extra) in asked)
         ]
         if not more:
             return tuple(found)

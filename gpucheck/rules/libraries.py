@@ -86,19 +86,36 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
     more = f" and {len(loads.missing) - 3} more" if len(loads.missing) > 3 else ""
     preloadable = loads.name == "onnxruntime-gpu" and all(each.copies for each in loads.missing)
     cause = f"{_file(first.requester)} asks for it ({first.when}); it is in no folder that the dynamic linker searches."
+    later = _asked_later(loads)
     if first.why:
         cause = f"What is there by that name cannot be used: {first.why}."
+    elif later:
+        cause = f"{cause[:-1]}. CuPy asks only when it is first used, and works without it until then."
     elif preloadable:
         cause = "The wheels that have it are installed, but nothing leads the dynamic linker to them before they are preloaded."
     severity = reading.lacking(snapshot)
     return Complaint(
         # onnxruntime.preload_dlls() and `import torch` are the documented ways; whether a program calls them is not seen.
-        Severity.WARNING if preloadable and severity is Severity.ERROR else severity,
+        Severity.WARNING if (preloadable or later) and severity is Severity.ERROR else severity,
         f"{titled(loads)} does not find {names}{more}",
         cause,
         (*_lost(loads.missing), *_others(loads.missing, snapshot)),
         _bring(snapshot, loads, preloadable),
         decisive=reading.import_names(snapshot, *(_file(each.soname) for each in loads.missing)),
+    )
+
+
+#: What CuPy imports when its name is first used, from 14 on: cupy_backends/cuda/libs/__init__.py. Seen with 14.2.0, where `import
+#: cupy` and kernels work without any of them, and the first product, FFT or random number raises ImportError.
+LATER = tuple(f"lib{name}.so." for name in ("cublas", "cublasLt", "cufft", "curand", "cusolver", "cusparse", "nvJitLink"))  # fmt: skip
+
+
+def _asked_later(loads: Loads) -> bool:
+    """Whether all that is missing is asked for by a part of the framework alone, when that is first used."""
+    return (
+        loads.name.startswith("cupy-")
+        and release(loads.version) >= (14,)
+        and all(_file(each.soname).startswith(LATER) for each in loads.missing)
     )
 
 

@@ -211,3 +211,103 @@ def test_a_toolkit_of_two_releases_on_ld_library_path(root: Root) -> None:
         ("libcublas.so.11", "11.10.3.66", "LD_LIBRARY_PATH"),
         ("libcublasLt.so.11", "11.2.0.252", "LD_LIBRARY_PATH"),
     ]
+
+
+CUPY = Framework("cupy-cuda12x", "14.2.0", f"/{SITE}", True, None, 12, (), "")
+
+
+def cupy(root: Root, *, version: str = "14.2.0") -> None:
+    """CuPy as pip install 'cupy-cuda12x[ctk]' leaves it, without the wheel of cuBLAS."""
+    python(root)
+    distribution(root, "cupy-cuda12x", version, (f"cupy_backends/cuda/libs/cublas.{TAG}", "cupy/_environment.py"))
+    metadata = root.here / SITE / f"cupy_cuda12x-{version}.dist-info/METADATA"
+    metadata.write_text(
+        f"Name: cupy-cuda12x\nVersion: {version}\n"
+        'Requires-Dist: cuda-toolkit[cublas,cudart,nvrtc]==12.*; extra == "ctk"\n'
+    )
+    root.lib(f"{SITE}/cupy_backends/cuda/libs/cublas.{TAG}", "libcublas.so.12")
+    for file in ("cupy/_environment.py", "cupy_backends/cuda/libs/__init__.py"):
+        (root.here / SITE / file).parent.mkdir(parents=True, exist_ok=True)
+        (root.here / SITE / file).write_text("load_nvidia_dynamic_lib")
+    # It is a list of extras alone, so nothing of it says what was asked for.
+    distribution(root, "cuda-toolkit", "12.9.2.0", ())
+    (root.here / SITE / "cuda_toolkit-12.9.2.0.dist-info/METADATA").write_text(
+        "Name: cuda-toolkit\nVersion: 12.9.2.0\n"
+        'Requires-Dist: nvidia-cublas-cu12==12.9.2.*; extra == "cublas"\n'
+        'Requires-Dist: nvidia-cuda-nvrtc-cu12==12.9.86.*; extra == "nvrtc"\n'
+    )
+    distribution(root, "nvidia-cuda-nvrtc-cu12", "12.9.86", ("nvidia/cuda_nvrtc/lib/libnvrtc.so.12",))
+    root.lib(f"{SITE}/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")
+
+
+def test_cupy_without_cublas_whose_toolkit_is_only_a_name(root: Root) -> None:
+    cupy(root)
+    found = look(root, CUPY)
+    assert found.why == "which parts of cuda-toolkit [ctk] asks for is not known"
+    assert [each.soname for each in found.missing] == ["libcublas.so.12"]
+
+
+@pytest.mark.parametrize("place", [CUBLAS, "usr/local/cuda/lib64/libcublas.so.12", "venv/lib/libcublas.so.12"])
+def test_cupy_whose_cublas_comes_from_a_wheel_a_toolkit_or_conda(root: Root, place: str) -> None:
+    cupy(root)
+    root.lib(place)
+    if place == CUBLAS:
+        distribution(root, "nvidia-cublas-cu12", "12.9.2.10", (CUBLAS.removeprefix(f"{SITE}/"),))
+    assert look(root, CUPY).missing == ()
+
+
+JAX = Framework("jax", "0.10.2", f"/{SITE}", True, None, 12, (), "")
+#: Of jax_plugins/xla_cuda12/__init__.py of 0.10.2.
+CHECKS = """
+def _load_nvidia_libraries():
+  pass
+def _check_cuda_versions():
+  def _version_check(name: str):
+    pass
+  _version_check("CUDA", cuda_versions.cuda_runtime_get_version)
+  cudnn_version = _version_check(
+      "cuDNN",
+      cuda_versions.cudnn_get_version)
+  # _version_check("cuSOLVER", cuda_versions.cusolver_get_version)
+"""
+
+
+def jax(root: Root, *wheels: tuple[str, str]) -> None:
+    """jax[cuda12] with some of the wheels that its plugin's extra asks for: (name, library)."""
+    python(root)
+    distribution(root, "jax", "0.10.2", ("jax/__init__.py",))
+    distribution(root, "jax-cuda12-plugin", "0.10.2", (f"jax_cuda12_plugin/_versions.{TAG}",))
+    (root.here / SITE / "jax_cuda12_plugin-0.10.2.dist-info/METADATA").write_text(
+        "Name: jax-cuda12-plugin\nVersion: 0.10.2\n"
+        'Requires-Dist: nvidia-cuda-runtime-cu12>=12.1; extra == "with-cuda"\n'
+        'Requires-Dist: nvidia-cudnn-cu12<10.0,>=9.8; extra == "with-cuda"\n'
+    )
+    root.lib(f"{SITE}/jax_cuda12_plugin/_versions.{TAG}")
+    (root.here / SITE / "jax_plugins/xla_cuda12").mkdir(parents=True)
+    (root.here / SITE / "jax_plugins/xla_cuda12/__init__.py").write_text(CHECKS)
+    for name, library in wheels:
+        distribution(root, name, "12.9", (library,))
+        root.lib(f"{SITE}/{library}")
+
+
+RUNTIME = ("nvidia-cuda-runtime-cu12", "nvidia/cuda_runtime/lib/libcudart.so.12")
+CUDNN = ("nvidia-cudnn-cu12", "nvidia/cudnn/lib/libcudnn.so.9")
+
+
+def test_an_extra_that_is_there_in_part_makes_it_look_closer(root: Root) -> None:
+    """jax: "Unable to load cuDNN. Is it installed?", and it goes on with the CPU."""
+    jax(root, RUNTIME)
+    found = look(root, JAX)
+    assert found.why == "nvidia-cudnn-cu12 is not installed"
+    assert [(each.soname, each.when) for each in found.missing] == [("libcudnn.so.9", "first use of a GPU")]
+
+
+def test_jax_s_libraries_from_wheels_or_from_the_system(root: Root) -> None:
+    jax(root, RUNTIME)
+    root.lib("usr/lib/x86_64-linux-gnu/libcudnn.so.9")
+    assert look(root, JAX).missing == ()
+
+
+def test_jax_without_any_wheel_and_without_a_toolkit(root: Root) -> None:
+    jax(root)
+    assert [each.soname for each in look(root, JAX).missing] == ["libcudart.so.12", "libcudnn.so.9"]

@@ -133,6 +133,7 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("library-missing", "a copy lies elsewhere", lacking("libcudart.so.12", f"{TOOLKIT}/libcudart.so.12"), FAIL),
     ("library-missing", "a dangling link", lacking("libcudart.so.12", why=f"{TOOLKIT}/libcudart.so.12: a dangling link to libcudart.so.12.2"), FAIL),
     ("library-missing", "for onnxruntime to preload", lacking("libcudnn.so.9", f"{PACKAGES}/nvidia/cudnn/lib/libcudnn.so.9", name="onnxruntime-gpu"), FAIL),
+    ("library-missing", "cupy's cuBLAS, asked for when it is first used", lacking("libcublas.so.12", name="cupy-cuda12x", version="14.2.0"), FAIL),
     ("library-missing", "all is found", healthy(), PASS),
     ("library-missing", "no framework", healthy(frameworks=(), loads=ABSENT), PASS),
     ("library-missing", "a library could not be read", healthy(loads=BROKEN), UNKNOWN),

@@ -709,3 +709,16 @@ def test_no_rule_crashes_on_a_system_of_which_nothing_is_known() -> None:
         assert [
             (rule.id, outcome.error) for rule in RULES if (outcome := apply(rule, snapshot)).status is Status.CRASH
         ] == []
+
+
+@pytest.mark.parametrize(
+    ("soname", "version", "severity"),
+    [
+        ("libcublas.so.12", "14.2.0", Severity.WARNING),
+        ("libcublas.so.12", "13.6.0", Severity.ERROR),
+        ("libnvrtc.so.12", "14.2.0", Severity.ERROR),
+    ],
+)
+def test_what_cupy_asks_for_later_breaks_a_part_of_it(soname: str, version: str, severity: Severity) -> None:
+    snapshot = libraries.lacking(soname, name="cupy-cuda12x", version=version)
+    assert [each.severity for each in apply(BY_ID["library-missing"], snapshot).complaints] == [severity]
