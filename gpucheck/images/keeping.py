@@ -35,7 +35,9 @@ _TEXTS: Final = re.compile(
     """,
     re.VERBOSE,
 )
-_LISTS: Final = re.compile(r".*\.dist-info/RECORD|etc/ld\.so\.cache|var/lib/dpkg/status(?:\.d/[^/]*)?")
+_LISTS: Final = re.compile(
+    r".*\.dist-info/RECORD|etc/ld\.so\.cache|var/lib/dpkg/status(?:\.d/[^/]*)?|(?:var/lib|usr/lib/sysimage)/rpm/rpmdb\.sqlite"
+)
 _LINKERS: Final = re.compile(
     r"(?:.*/)?(?:ld-linux[^/]*|ld-musl[^/]*|ld-[\d.]+\.so|ld64?\.so[^/]*|libc\.so\.6|libc-[\d.]+\.so)"
 )

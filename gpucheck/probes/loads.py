@@ -298,7 +298,7 @@ def _missing_of_jax(
     for library in dict.fromkeys(row.library for row in rows):
         # One for each major of cuDNN: whichever is there may be the one that is asked for.
         names = dict.fromkeys(row.soname for row in rows if row.library == library)
-        known = {*found, *(each.soname for each in (*missing, *libraries))}
+        known = {*found, *(each.soname for each in missing), *(each.soname for each in libraries)}
         if known.isdisjoint(names) and not any(find(system, name).path for name in names):
             yield Absent(list(names)[-1], _plugin(framework), "first use of a GPU", "", ())
 

@@ -1,12 +1,14 @@
-"""Packages of the driver and its surroundings, from the databases of dpkg and pacman."""
+"""Packages of the driver and its surroundings, from the databases of dpkg, pacman and RPM."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from gpucheck.facts import Seen, SystemPackage, Unseen
+from gpucheck.facts import Seen, SystemPackage, Unseen, Why
+from gpucheck.probes.rpm import rpm_packages
 from gpucheck.probes.text import read_text
+from gpucheck.record import replace
 from gpucheck.system import System
 
 DPKG: Final = "/var/lib/dpkg/status"
@@ -32,14 +34,18 @@ BEGINNINGS: Final = (
 
 
 def system_packages(system: System) -> Seen[tuple[SystemPackage, ...]] | Unseen:
-    """Installed or half-installed packages, sorted by name; ABSENT where neither database is there (RPM's is not read)."""
+    """Installed or half-installed packages, sorted by name; ABSENT where no database is there."""
     text = read_text(system, DPKG, 32 << 20)
     if isinstance(text, Seen):
         return Seen(parse_dpkg(text.value), DPKG)
     folders = system.glob(f"{PACMAN}/*")
     if folders:
         return Seen(parse_pacman(tuple(folder.rsplit("/", 1)[-1] for folder in folders)), PACMAN)
-    return Unseen(text.why, (DPKG, PACMAN), text.detail)
+    # Debian's package rpm comes with an empty database, so dpkg is asked first; one that cannot be read is no reason to ask RPM.
+    if text.why is not Why.ABSENT:
+        return Unseen(text.why, (DPKG, PACMAN), text.detail)
+    found = rpm_packages(system, TELLING.fullmatch)
+    return replace(found, tried=(DPKG, PACMAN, *found.tried)) if isinstance(found, Unseen) else found
 
 
 def parse_dpkg(text: str) -> tuple[SystemPackage, ...]:

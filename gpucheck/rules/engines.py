@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import ContainerRuntime, Snapshot
+from gpucheck.facts import ContainerRuntime, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.markers import release
 from gpucheck.rules import reading
-from gpucheck.rules.rule import Layer, rule, seen
+from gpucheck.rules.rule import CannotTell, Layer, rule, seen
 from gpucheck.versions import DriverVersion
 
 
@@ -280,20 +280,24 @@ def cuda_compat_on_host(snapshot: Snapshot) -> Iterator[Complaint]:
     libnvidia-container takes forward compatibility libraries that it finds on the host. On GPUs or drivers for which
     forward compatibility does not hold, every container then fails with 804 or 803, whatever its image.
 
-    Confirm: `dpkg -l 'cuda-compat-*'`; `nvidia-smi` in a container prints a higher CUDA version than on the host.
+    Confirm: `dpkg -l 'cuda-compat-*'` or `rpm -qa 'cuda-compat-*'`; `nvidia-smi` in a container prints a higher CUDA version than on the host.
     Remedy: remove the package from the host; images bring their own.
     Reference: https://github.com/NVIDIA/nvidia-docker/issues/1515
     """
     found = _engines(snapshot)
     if found is None or not found.engines or not found.toolkit:
         return
+    database = snapshot.system_packages
+    if isinstance(database, Unseen) and database.why is Why.UNREADABLE:
+        raise CannotTell(database.detail, database.tried)
     installed = reading.packages(snapshot, "cuda-compat-")
     if not installed:
         return
+    remove = "dnf remove" if "rpm" in getattr(database, "source", "") else "apt purge"
     yield Complaint(
         Severity.WARNING,
         f"{installed[0].name} is installed on this host: the container toolkit gives its libcuda to containers",
         "Where forward compatibility does not hold, every container fails with 804 or 803.",
         tuple(Evidence(f"{package.name} {package.version}", "package database") for package in installed),
-        f"sudo apt purge {' '.join(package.name for package in installed)} (or update the driver)",
+        f"sudo {remove} {' '.join(package.name for package in installed)} (or update the driver)",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,6 +99,30 @@ def test_an_image_for_the_cpu_needs_no_gpu(tmp_path: Path) -> None:
 
 def test_an_image_that_asks_for_gpus_and_has_nothing_for_them_is_not_judged_to_need_none(tmp_path: Path) -> None:
     assert ask(tmp_path, save(tmp_path / "base.tar", [DEBIAN], GPU))["contract"]["gpu"] is None
+
+
+ROCKY = {
+    "/etc/os-release": 'NAME="Rocky Linux"\nVERSION="9.6 (Blue Onyx)"\nID="rocky"\nVERSION_ID="9.6"\nPRETTY_NAME="Rocky Linux 9.6 (Blue Onyx)"\n',
+    "/lib64/libc.so.6": b"\x7fELF...GNU C Library (GNU libc) stable release version 2.34.\n",
+    "/lib64/ld-linux-x86-64.so.2": b"\x7fELF",
+}
+
+
+def test_an_image_of_rpm_has_its_packages_from_the_layer_that_wrote_them_last(tmp_path: Path) -> None:
+    packed = Path(__file__).parents[1] / "probes/rpmdb.sqlite.gz"
+    base, upper = (
+        {"/var/lib/rpm/rpmdb.sqlite": b""},
+        {"/var/lib/rpm/rpmdb.sqlite": gzip.decompress(packed.read_bytes())},
+    )
+    snapshot = ask(tmp_path, save(tmp_path / "rocky.tar", [{**ROCKY, **base}, upper], GPU))["snapshot"]
+    assert snapshot["host"]["distribution"]["value"]["id"] == "rocky"
+    assert [each["name"] for each in snapshot["system_packages"]["value"]] == [
+        "cuda-compat-12-4",
+        "nvidia-container-toolkit",
+        "nvidia-driver-cuda-libs",
+    ]
+    old = ask(tmp_path, save(tmp_path / "ubi8.tar", [{**ROCKY, "/var/lib/rpm/Packages": b"\0" * 4096}]))["snapshot"]
+    assert "Berkeley DB" in old["system_packages"]["detail"]
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------

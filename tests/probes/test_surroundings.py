@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
 from gpucheck.facts import Ban, Dkms, KernelMessage, Mps, Seen, Service, SystemPackage, ToolkitHome, Unseen, Why
-from gpucheck.probes import host, kubernetes, libraries, modules, runtime, services, system_packages
+from gpucheck.probes import host, kubernetes, libraries, modules, rpm, runtime, services, system_packages
 from gpucheck.probes.kernel import enforcement, parse_messages, suspends
 from gpucheck.system import Rootfs
 from gpucheck.system.local import Local
@@ -270,8 +271,50 @@ def test_packages_of_pacman(tmp_path: Path) -> None:
     )
 
 
+#: Made by RPM 4.20.1, as Rocky Linux 9 and Fedora have it: rpm -i --justdb of five packages without files.
+RPM = gzip.decompress((Path(__file__).parent / "rpmdb.sqlite.gz").read_bytes())
+
+
+@pytest.mark.parametrize("folder", ["/var/lib/rpm", "/usr/lib/sysimage/rpm"])
+def test_packages_of_rpm(tmp_path: Path, folder: str) -> None:
+    files: dict[str, str | bytes] = {f"{folder}/rpmdb.sqlite": RPM, f"{folder}/rpmdb.sqlite-wal": b""}
+    assert system_packages.system_packages(root(tmp_path, files)) == Seen(
+        (
+            SystemPackage("cuda-compat-12-4", "550.54.15-1.el9", "installed"),
+            SystemPackage("nvidia-container-toolkit", "1.18.1-1", "installed"),
+            SystemPackage("nvidia-driver-cuda-libs", "3:580.95.05-1.el9", "installed"),
+        ),
+        f"{folder}/rpmdb.sqlite",
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "detail"),
+    [
+        ({"/var/lib/rpm/Packages": b"\0" * 12 + b"\x61\x15\x06\0"}, "Berkeley DB, which is not read"),
+        ({"/usr/lib/sysimage/rpm/Packages.db": b"RpmP"}, "ndb, which is not read"),
+        ({"/var/lib/rpm/rpmdb.sqlite": RPM, "/var/lib/rpm/rpmdb.sqlite-wal": b"x"}, "changes that are still in"),
+        ({"/var/lib/rpm/rpmdb.sqlite": RPM[:9000]}, "rpmdb.sqlite: "),
+        ({"/var/lib/rpm/rpmdb.sqlite": b"SQLite"}, "file is not a database"),
+        ({"/var/lib/rpm/rpmdb.sqlite": b""}, "no such table: Name"),
+    ],
+)
+def test_a_database_of_rpm_that_cannot_be_read_is_not_absent(
+    tmp_path: Path, files: dict[str, str | bytes], detail: str
+) -> None:
+    found = system_packages.system_packages(root(tmp_path, files))
+    assert isinstance(found, Unseen) and found.why is Why.UNREADABLE
+    assert detail in found.detail
+
+
+@pytest.mark.parametrize("header", [b"", b"\0" * 8, b"\xff" * 64, b"\0\0\0\1\0\0\0\4" + b"\0" * 16])
+def test_a_damaged_header_of_rpm_is_refused(header: bytes) -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        rpm.parse_version(header)
+
+
 def test_no_database_is_absent(tmp_path: Path) -> None:
-    found = system_packages.system_packages(root(tmp_path, {"/var/lib/rpm/rpmdb.sqlite": b"SQLite"}))
+    found = system_packages.system_packages(root(tmp_path, {"/etc/os-release": "ID=x"}))
     assert isinstance(found, Unseen) and found.why is Why.ABSENT
 
 

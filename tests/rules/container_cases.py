@@ -180,6 +180,7 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
         replace(toolkit(), system_packages=Seen((), "/var/lib/dpkg/status")),
         PASS,
     ),
+    ("cuda-compat-on-host", "packages not readable", replace(toolkit(), system_packages=UNREADABLE), UNKNOWN),
     ("cuda-compat-on-host", "not readable", healthy(runtime=UNREADABLE), UNKNOWN),
     ("gpus-not-allotted", "the image asks for all", pod("all"), FAIL),
     ("gpus-not-allotted", "privileged", pod(UUID, nvml=TWO), FAIL),
