@@ -10,10 +10,14 @@ from gpucheck.contents.libraries import find_copies, find_winners, is_toolkit_li
 from gpucheck.contents.records import Contents, Folder, LayerSize, NamedLibrary
 from gpucheck.elf.configuration import read_configuration
 from gpucheck.facts import Snapshot
+from gpucheck.images.manifest import ARCHITECTURES
 from gpucheck.images.opening import Image
 from gpucheck.libs.targets import Installed, find_all
 from gpucheck.record import dataclass
 from gpucheck.system import System
+
+#: As ``uname -m`` says it: an image without a dynamic linker has only its config to tell.
+MACHINES = {name: machine for machine, name in ARCHITECTURES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ def read(image: Image, snapshot: Snapshot) -> Reading:
         Contents(
             reference=image.reference,
             digest=image.digest,
-            architecture=snapshot.host.architecture,
+            architecture=snapshot.host.architecture or MACHINES.get(image.architecture, image.architecture),
             user=image.config.user,
             entrypoint=tuple(image.config.entrypoint),
             command=tuple(image.config.cmd),

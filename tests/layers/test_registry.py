@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,9 +20,11 @@ import pytest
 from gpucheck.images import http, registry
 from gpucheck.images.opening import open_image, read_config
 from gpucheck.images.records import ImageError
+from tests.cli.test_commands import gpucheck
 from tests.layers.registry import PASSWORD, USER, Served, push
 from tests.layers.registry import registry as serve
-from tests.layers.workshop import Layout, layer, sha256
+from tests.layers.workshop import Layout, layer, sha256, tree
+from tests.roots import DEBIAN, TORCH
 
 FILES = layer(("etc/os-release", "ID=test\n"), ("usr/lib/x.conf", "x" * 3000))
 ARM = layer(("etc/os-release", "ID=arm\n"))
@@ -428,3 +431,94 @@ def test_a_manifest_that_is_not_what_its_digest_says(server: Server, around: Map
 def test_no_registry_there(around: Mapping[str, str]) -> None:
     with pytest.raises(ImageError, match=r"localhost:1 cannot be reached \(Connection refused\)"):
         read_config("registry:localhost:1/x", surroundings=around)
+
+
+# -- as a user types it ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shelf(plain: Served, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """torch's image for two platforms with the labels of the first, as BuildKit pushes one, in the same registry."""
+    folder = tmp_path_factory.mktemp("shelf")
+    layers = (tree({**DEBIAN, "/usr/local/bin/python3": "\x7fELF"}), tree(TORCH))
+    env = ["NVIDIA_VISIBLE_DEVICES=all", "PATH=/usr/local/bin:/usr/bin"]
+    bare = Layout(folder / "bare")
+    bare.image(layers, Env=env)
+    done = gpucheck("image", f"oci:{bare.folder}", "--format", "labels", XDG_CACHE_HOME=str(folder))
+    label = next(line for line in done.stdout.splitlines() if line.startswith("LABEL gpu-capable.contract="))
+    contract = json.loads(label.partition("=")[2].replace("\\$", "$"))
+    made = Layout(folder / "made")
+    made.image(layers, Env=env, Labels={"gpu-capable.contract": contract})
+    made.image((ARM,), architecture="arm64")
+    push(plain, made, "team/torch", "1.0")
+    return plain
+
+
+def typed(around: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """The program as it is started, with nothing of this user's settings."""
+    return gpucheck(*words, **{"XDG_CACHE_HOME": f"{around['HOME']}/cache", **around})
+
+
+def test_an_image_in_a_plain_registry(shelf: Served, around: Mapping[str, str]) -> None:
+    image = f"{shelf.host}/team/torch:1.0"
+    done = typed(around, "image", image, "--platform", "linux/amd64")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *lines = done.stdout.splitlines()
+    assert first.startswith(f"gpucheck image: {image}") and ", x86_64, " in first
+    said = " ".join(" ".join(lines).split())
+    for part in (
+        "525.60.13 or newer: CUDA 12.6 (torch 2.7.1+cu126) starts",
+        "Debian GNU/Linux 13 (trixie), glibc 2.41",
+        "torch 2.7.1+cu126, built with CUDA 12.6",
+        "gpu-capable.contract",
+    ):
+        assert part in said, done.stdout
+    document = json.loads(typed(around, "image", f"registry:{image}", "--format", "json").stdout)
+    assert (document["verdict"], [code["name"] for code in document["contract"]["code"]]) == ("compatible", ["torch"])
+
+
+def test_its_labels_alone_pull_no_layer(shelf: Served, around: Mapping[str, str]) -> None:
+    image = f"{shelf.host}/team/torch:1.0"
+    asked = re.compile(r'"GET /v2/team/torch/blobs/')
+    before = len(asked.findall(shelf.log.read_text()))
+    done = typed(around, "image", image, "--labels-only")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "525.60.13 or newer: CUDA 12.6 (torch 2.7.1+cu126) starts" in " ".join(done.stdout.split())
+    assert len(asked.findall(shelf.log.read_text())) - before == 1, "the config"
+    none = typed(around, "image", f"{shelf.host}/team/one:v1", "--labels-only")
+    assert (none.returncode, none.stderr) == (3, "")
+    assert "the image has no label gpu-capable.contract" in " ".join(none.stdout.split())
+    matrix = typed(around, "compat", image, "--node", "driver=450.80.02,gpu=A100", "--format", "json")
+    assert (matrix.returncode, [cell["reasons"] for cell in json.loads(matrix.stdout)["cells"]]) == (
+        1,
+        [["driver-too-old"]],
+    )
+
+
+def test_a_platform_of_an_index(shelf: Served, around: Mapping[str, str]) -> None:
+    image = f"{shelf.host}/team/torch:1.0"
+    arm = typed(around, "image", image, "--platform", "linux/arm64")
+    assert (arm.returncode, arm.stderr) == (0, "")
+    assert ", aarch64, " in arm.stdout.splitlines()[0] and "nothing in it is for GPUs" in arm.stdout
+    assert typed(around, "image", image, "--platform", "arm64", "--labels-only").returncode == 3
+    none = typed(around, "image", image, "--platform", "linux/s390x")
+    assert (none.returncode, none.stdout, none.stderr.count("\n")) == (2, "", 1)
+    assert "there is no image for linux/s390x; there are: linux/amd64, linux/arm64" in none.stderr
+
+
+@pytest.mark.parametrize("option", [(), ("--labels-only",)], ids=["whole", "labels"])
+def test_tls_and_a_password_as_typed(
+    shelf: Served, secure: Served, around: Mapping[str, str], option: tuple[str, ...]
+) -> None:
+    words = ("image", f"{secure.host}/team/torch:1.0", "--platform", "linux/amd64", *option)
+    refused = typed(around, *words)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "its certificate is not trusted here" in refused.stderr
+    unknown = typed(trusting(secure, around), *words)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.endswith(f"log in: docker login {secure.host}\n")
+    login(around, {"auths": {secure.host: auth()}})
+    done = typed(trusting(secure, around), *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "525.60.13 or newer" in done.stdout
+    assert PASSWORD not in done.stdout
