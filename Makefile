@@ -91,6 +91,10 @@ docs: setup ## Write what is generated: docs/rules.md, docs/schema, base-images/
 	$(BIN)/python -m ci.documentation
 	$(BIN)/python -m ci.matrix_yaml
 
+.PHONY: examples
+examples: setup ## Write the examples of docs/image.md and docs/compat.md: what is said of real wheels, in an engine
+	$(BIN)/python -m ci.examples
+
 .PHONY: corpus
 corpus: setup ## Judge every fixture of tests/corpus and write docs/corpus.md
 	$(BIN)/python -m ci.corpus
