@@ -19,7 +19,10 @@ from gpucheck.images.records import ImageError
 from gpucheck.images.system import ImageSystem
 from tests.needs import missing
 
-#: Whiteouts, an opaque folder, hard links, owners, modes, a file over a folder and a folder over a file.
+#: capability(7): version 2, and permitted CAP_KILL, CAP_SETPCAP, ... whose bits make a line's end and zeros among the bytes.
+CAPABILITY = "0100000200" + "0a" + "00" * 14
+#: Whiteouts, an opaque folder, hard links, owners, modes, a file over a folder and a folder over a file, a file with
+#: capabilities (setxattr is system call 188 on x86_64; Debian has perl and no setcap).
 STEPS = """
 FROM {base}
 RUN mkdir -p /t/folder /t/opaque/deep /t/becomes-file /t/links && echo 1 >/t/folder/one && echo 2 >/t/folder/two \\
@@ -29,6 +32,7 @@ RUN rm /t/folder/one && rm -r /t/opaque && mkdir /t/opaque && echo new >/t/opaqu
  && echo file >/t/becomes-file && rm /t/becomes-folder && mkdir /t/becomes-folder && echo x >/t/becomes-folder/x
 RUN chmod 4711 /t/folder/two && chown 1234:5678 /t/folder && rm /t/links/a && echo longer >>/t/links/b && mkfifo /t/fifo \\
  && printf x >"/t/with space" && printf y >"$(printf '/t/\\377')" && touch /t/$(printf 'long%.0s' $(seq 60))
+RUN cp /bin/true /t/capable && perl -e '($file, $name, $value) = ("/t/capable", "security.capability", pack("H*", "{capability}")); syscall(188, $file, $name, $value, 20, 0) == 0 or die $!'
 ENV A=1 B="two words"
 LABEL key=value
 USER 1000
@@ -43,7 +47,7 @@ def built() -> Iterator[str]:
     name = f"gpu-capable-test-layers:{uuid.uuid4().hex[:12]}"
     made = subprocess.run(
         ["docker", "build", "--quiet", "-t", name, "-"],
-        input=STEPS.format(base=base).encode(),
+        input=STEPS.format(base=base, capability=CAPABILITY).encode(),
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
         capture_output=True,
         check=False,
@@ -108,7 +112,7 @@ def test_the_files_are_those_of_a_container(built: str, around: Mapping[str, str
         assert ours.keys() - theirs.keys() == set()
         assert (dict(image.config.labels), image.config.user) == ({"key": "value"}, "1000")
         assert dict(image.system.env)["B"] == "two words"
-        assert len(image.layers) == 4
+        assert len(image.layers) == 5
         assert "mkdir -p /t/folder" in image.layers[1].created_by
         assert image.layer_of("/t/opaque/new") == 2
 
@@ -116,6 +120,9 @@ def test_the_files_are_those_of_a_container(built: str, around: Mapping[str, str
 def test_saved_it_is_the_same(built: str, around: Mapping[str, str], tmp_path: Path) -> None:
     path = tmp_path / "saved.tar"
     subprocess.run(["docker", "save", "-o", str(path), built], check=True)
+    # Its value is not text, and stands in the header as it is (tar.Header.PAXRecords of Go).
+    record = b"SCHILY.xattr.security.capability=" + bytes.fromhex(CAPABILITY) + b"\n"
+    assert record in path.read_bytes()
     with (
         open_image(f"docker:{built}", surroundings=around) as engines,
         open_image(str(path), cache=False, surroundings=around) as saved,

@@ -6,6 +6,8 @@ be an error in one of them.
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,12 +70,55 @@ def installed_in(root: Path, place: Path) -> tuple[Path, dict[str, str]]:
     return root, {**ENV, "VIRTUAL_ENV": "/opt/venv"}
 
 
-@pytest.mark.parametrize("name", ["debian", "cupy", "torch"])
+def conda(root: Path, place: Path) -> tuple[Path, dict[str, str]]:
+    """An environment as conda lays it out: CUDA's libraries in lib, what is installed in conda-meta; jax from PyPI in it."""
+    subprocess.run(["cp", "-al", str(debian()), str(root)], check=True)
+    home = root / "opt/conda"
+    (packages,) = place.glob("lib/python3*/site-packages")
+    python = packages.parent.name
+    (home / "conda-meta").mkdir(parents=True)
+    (home / "lib" / python).mkdir(parents=True)
+    for found in (packages / "nvidia/cu13/lib").glob("lib*.so*"):
+        os.link(found, home / "lib" / found.name)
+    site = home / "lib" / python / "site-packages"
+    site.mkdir()
+    for each in packages.glob("jax*"):
+        subprocess.run(["cp", "-al", str(each), str(site / each.name)], check=True)
+    # https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html, a record of the fields that tell something.
+    for name, version in (("cuda-cudart", "13.5.37"), ("libcublas", "13.10.0.20"), ("cuda-version", "13.5")):
+        record = {
+            "name": name,
+            "version": version,
+            "build": "h0",
+            "build_number": 0,
+            "channel": "conda-forge",
+            "files": [],
+        }
+        (home / f"conda-meta/{name}-{version}-h0.json").write_text(json.dumps(record))
+    return root, {"PATH": "/opt/conda/bin:/usr/bin:/bin", "CONDA_PREFIX": "/opt/conda"}
+
+
+def laid_out(name: str, root: Path) -> tuple[Path, dict[str, str]]:
+    """A root of that name, and its variables."""
+    if name == "debian":
+        return debian(), ENV
+    return conda(root, environment("jax")) if name == "conda" else installed_in(root, environment(name))
+
+
+#: What is asked for beside the environment's own name.
+TARGETS = {"debian": "torch", "conda": "jax"}
+
+
+@pytest.mark.parametrize(
+    "name", ["debian", "cupy", "torch", "jax", "tensorflow", "onnxruntime-gpu", "xgboost", "conda"]
+)
 def test_real_wheels(name: str, tmp_path: Path) -> None:
-    target = "torch" if name == "debian" else name
-    root, env = (debian(), ENV) if name == "debian" else installed_in(tmp_path / "root", environment(name))
+    target = TARGETS.get(name, name)
+    root, env = laid_out(name, tmp_path / "root")
     unpacked, layers = Rootfs(str(root), env), in_layers(root, env)
-    assert encode(observe(layers)) == encode(observe(unpacked))
+    seen = observe(layers)
+    assert encode(seen) == encode(observe(unpacked))
+    assert any(each.name.startswith(target) for each in seen.frameworks), "there is something to compare"
     for asked in (target, None, "libc.so.6", "/bin/sh"):
         for symbols in (False, True):
             ours = run(layers, asked, format="json", symbols=symbols)
