@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tests.cache import driver_folder, wheel_packages
-from tests.contents.workshop import Shop
+from tests.contents.workshop import Shop, make_venv, remove_distribution
 
 #: Name: the environment in the cache, and which of NVIDIA's distributions are kept of it, to keep the image small.
 WHEELS = {
@@ -18,7 +19,7 @@ WHEELS = {
     "cupy": ("cupy", "nvidia_(cuda_runtime|cuda_nvrtc|nvjitlink|curand)_cu12"),
     "xgboost": ("xgboost", ".*"),
 }
-RUNNABLE = (*WHEELS, "doubled", "stubs", "compat", "driver")
+RUNNABLE = (*WHEELS, "conda", "doubled", "stubs", "compat", "driver")
 TOOLKIT = "/usr/local/cuda-13.2"
 
 
@@ -26,7 +27,8 @@ def find(shop: Shop, name: str) -> str:
     """The name of an image in the engine; it is built when it is not there."""
     if name in WHEELS:
         return shop.with_packages(name, *WHEELS[name])
-    return {"doubled": _doubled, "stubs": _stubs, "compat": _compat, "driver": _driver, "cpu": _cpu}[name](shop)
+    made = {"doubled": _doubled, "stubs": _stubs, "compat": _compat, "driver": _driver, "cpu": _cpu, "conda": _conda}
+    return made[name](shop)
 
 
 def _doubled(shop: Shop) -> str:
@@ -108,6 +110,38 @@ def _driver(shop: Shop) -> str:
         "USER 1000:1000",
     ]
     return shop.build("driver", lines, fill)
+
+
+def _conda(shop: Shop) -> str:
+    """xgboost in an environment as conda lays it out: libraries in lib, what is installed in conda-meta."""
+    packages = wheel_packages("xgboost")
+
+    def fill(context: Path) -> None:
+        home = context / "conda"
+        make_venv(home, packages)
+        (home / "pyvenv.cfg").unlink()
+        site = next(home.glob("lib/python3*/site-packages"))
+        for info in site.glob("nvidia_nccl*.dist-info"):
+            for library in site.glob("nvidia/nccl/lib/lib*.so*"):
+                os.link(library, home / "lib" / library.name)
+            remove_distribution(site, info)
+        (home / "conda-meta").mkdir()
+        # The fields of a record that tell something: https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html
+        record = {
+            "name": "nccl",
+            "version": "2.27.7",
+            "build": "h0",
+            "channel": "conda-forge",
+            "files": ["lib/libnccl.so.2"],
+        }
+        (home / "conda-meta/nccl-2.27.7-h0.json").write_text(json.dumps(record))
+
+    lines = [
+        f"FROM {shop.interpreter()}",
+        "COPY conda /opt/conda",
+        "ENV CONDA_PREFIX=/opt/conda PATH=/opt/conda/bin:/usr/local/bin:/usr/bin:/bin NVIDIA_VISIBLE_DEVICES=all",
+    ]
+    return shop.build("conda", lines, fill, salt=str(sorted(entry.name for entry in packages.glob("*.dist-info"))))
 
 
 def _cpu(shop: Shop) -> str:
