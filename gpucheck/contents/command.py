@@ -96,7 +96,7 @@ def run(
     if format == "json":
         return Answer(write(build(found)), status)
     if format != "text":
-        return Answer(render(found.report, "image", format, False), status)
+        return Answer(_printable(render(found.report, f"image {found.contents.reference}", format, False)), status)
     return Answer(_printable(page.render(found.report, found.contents, colour=colour, everything=everything)), status)
 
 

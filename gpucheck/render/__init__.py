@@ -20,7 +20,7 @@ FORMATS = {
 
 
 def render(report: Report, command: str, format: str, colour: bool) -> str:
-    """The report as text in one of ``FORMATS``; ``command`` is the one that made it."""
+    """The report as text in one of ``FORMATS``; ``command`` is the one that made it: ``doctor``, ``image debian:trixie``."""
     rendered: str = import_module(FORMATS[format]).render(report, command, colour)
     return rendered
 

@@ -47,7 +47,11 @@ def render(report: Report, command: str, colour: bool) -> str:
         body += ["<h2>Findings</h2>", *map(_finding, report.findings)]
     unknown = [outcome for outcome in report.outcomes if outcome.status in (Status.UNKNOWN, Status.CRASH)]
     if unknown:
-        rows = "".join(f"<tr><th><code>{text(one.rule)}</code></th><td>{text(one.error)}</td></tr>" for one in unknown)
+        # Of an image that is half of the rules, for one of two reasons.
+        why: dict[str, list[str]] = {}
+        for one in unknown:
+            why.setdefault(one.error, []).append(f"<code>{text(one.rule)}</code>")
+        rows = "".join(f"<tr><th>{text(error)}</th><td>{', '.join(rules)}</td></tr>" for error, rules in why.items())
         body.append(f'<h2>Not judged</h2><div class="scroll"><table><tbody>{rows}</tbody></table></div>')
     return _page(title(report, command), body)
 

@@ -26,7 +26,11 @@ VERDICTS = {
 
 
 def render(report: Report, command: str, colour: bool) -> str:
-    """A result for each finding that follows from no other; where a file was seen, it is there."""
+    """A result for each finding that follows from no other; where a file was seen, it is there.
+
+    Files of an image have paths below its root, which is a base of its own (3.14.14 originalUriBaseIds).
+    """
+    image = command.partition(" ")[2]
     results = [
         _result(
             finding.rule,
@@ -35,11 +39,12 @@ def render(report: Report, command: str, colour: bool) -> str:
             finding.cause,
             finding.remedy,
             finding.evidence,
-            _places(finding.evidence) or [_logical(command, "module")],
+            _places(finding.evidence, bool(image)) or [_logical(command, "module")],
+            image,
         )
         for finding in report.findings
     ]
-    return _document(results)
+    return _document(results, image)
 
 
 def render_matrix(table: Table, colour: bool) -> str:
@@ -67,6 +72,7 @@ def _result(
     remedy: str,
     evidence: Iterable[Evidence],
     places: list[dict[str, Any]],
+    image: str = "",
 ) -> dict[str, Any]:
     seen = "; ".join(f"{one.fact} ({one.source})" for one in evidence)
     parts = [f"{summary}.", cause, f"Seen: {seen}." if seen else "", f"Do: {remedy}" if remedy else ""]
@@ -75,7 +81,7 @@ def _result(
         "level": level,
         "message": {"text": " ".join(part for part in parts if part)},
         "locations": places,
-        "partialFingerprints": {"gpucheck/v1": f"{rule}: {summary}"},
+        "partialFingerprints": {"gpucheck/v1": f"{image}{': ' if image else ''}{rule}: {summary}"},
     }
 
 
@@ -83,7 +89,7 @@ def _logical(name: str, kind: str) -> dict[str, Any]:
     return {"logicalLocations": [{"fullyQualifiedName": name, "kind": kind}]}
 
 
-def _places(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
+def _places(evidence: Iterable[Evidence], in_image: bool) -> list[dict[str, Any]]:
     """Files that evidence names: ``pyproject.toml:12``, ``/etc/ld.so.conf.d/cuda.conf``."""
     found: dict[tuple[str, int], None] = {}
     for one in evidence:
@@ -93,7 +99,9 @@ def _places(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
     return [
         {
             "physicalLocation": {
-                "artifactLocation": {"uri": ("file://" if path.startswith("/") else "") + quote(path)},
+                "artifactLocation": {"uri": quote(path.lstrip("/")), "uriBaseId": "IMAGE"}
+                if in_image
+                else {"uri": ("file://" if path.startswith("/") else "") + quote(path)},
                 "region": {"startLine": line},
             }
         }
@@ -101,7 +109,7 @@ def _places(evidence: Iterable[Evidence]) -> list[dict[str, Any]]:
     ]
 
 
-def _document(results: list[dict[str, Any]]) -> str:
+def _document(results: list[dict[str, Any]], image: str = "") -> str:
     texts = {**{rule.id: rule.documentation for rule in RULES}, **REASONS}
     used = list(dict.fromkeys(result["ruleId"] for result in results))
     for result in results:
@@ -118,6 +126,11 @@ def _document(results: list[dict[str, Any]]) -> str:
                         "rules": [_rule(id, texts.get(id, id)) for id in used],
                     }
                 },
+                **(
+                    {"originalUriBaseIds": {"IMAGE": {"description": {"text": f"the root of {image}"}}}}
+                    if image
+                    else {}
+                ),
                 "results": results,
             }
         ],

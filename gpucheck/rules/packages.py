@@ -215,7 +215,8 @@ def requirement_unmet(snapshot: Snapshot) -> Iterator[Complaint]:
             _weight(snapshot, needs),
             f"{by} requires {first.name}{first.specifier}, " + ("which is not installed" if missing else f"and {first.version} is installed")
             + (f" ({len(needs) - 1} more)" if len(needs) > 1 else ""),
-            "It was built for that version: functions are missing, or are called with the wrong arguments.",
+            "It finds what it needs only where something else brings it." if missing
+            else "It was built for that version: functions are missing, or are called with the wrong arguments.",
             tuple(Evidence(f"{one.name}{one.specifier} is required, {one.version or 'none'} is installed", f"METADATA of {by} in {location}") for one in needs[:6]),
             installs(snapshot, location, " ".join(f"'{one.name}{one.specifier}'" for one in needs[:6])) + _or_companion(by, first),
         )  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 from gpucheck.compat.inventory import typed
 from gpucheck.compat.table import Table, tabulate
 from gpucheck.engine import judge
-from gpucheck.facts import Seen, Snapshot
+from gpucheck.facts import Choice, Seen, Snapshot
 from gpucheck.finding import Report
 from gpucheck.project.observation import observe_project
 from gpucheck.record import replace
@@ -27,7 +27,7 @@ from gpucheck.system import Rootfs
 from tests.cache import cache
 from tests.cli.test_commands import gpucheck
 from tests.compat.contracts import compat, image, required, torch
-from tests.machines import bare, healthy, messages
+from tests.machines import bare, driver_library, healthy, messages
 from tests.machines import image as image_snapshot
 from tests.needs import missing
 
@@ -73,7 +73,7 @@ def reports(folder: Path) -> list[tuple[Report, str]]:
         (judge(healthy()), "doctor"),
         (judge(bare()), "doctor"),
         (judge(nasty()), "doctor"),
-        (judge(image_snapshot()), "image"),
+        (judge(image_snapshot()), f"image {NASTY}"),
         (judge(project(folder)), "project"),
     ]
 
@@ -150,6 +150,24 @@ def test_sarif_points_at_lines_of_a_project(tmp_path: Path) -> None:
         if "physicalLocation" in place
     ]
     assert ("Dockerfile", 1) in places
+
+
+def test_sarif_says_in_which_image_a_file_is() -> None:
+    stub = Choice("libcuda.so.1", "/usr/local/cuda/lib64/stubs/libcuda.so.1", "LD_LIBRARY_PATH", ())
+    copy = driver_library(version="", kind="stub", path=stub.path or "")
+    snapshot = image_snapshot(libcuda=stub, libcuda_copies=(copy,))
+    (run,) = json.loads(render(judge(snapshot), "image app:1.0", "sarif", False))["runs"]
+    assert run["originalUriBaseIds"] == {"IMAGE": {"description": {"text": "the root of app:1.0"}}}
+    places = [
+        place["physicalLocation"]["artifactLocation"]
+        for result in run["results"]
+        for place in result["locations"]
+        if "physicalLocation" in place
+    ]
+    assert {"uri": "usr/local/cuda/lib64/stubs/libcuda.so.1", "uriBaseId": "IMAGE"} in places
+    assert all(result["partialFingerprints"]["gpucheck/v1"].startswith("app:1.0: ") for result in run["results"])
+    suite = ElementTree.fromstring(render(judge(snapshot), "image app:1.0", "junit", False)).find("testsuite")
+    assert suite is not None and suite.get("name") == "gpucheck image app:1.0"
 
 
 # -- HTML --------------------------------------------------------------------------------------------------------------
