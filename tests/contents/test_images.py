@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from gpucheck.images.opening import open_image, read_config
 from tests.cache import driver_folder, wheel_packages
 from tests.contents import shelf
 from tests.contents.workshop import ENVIRONMENT, Shop
+from tests.disposable import disposable
 from tests.layers.workshop import save
 from tests.needs import missing
 
@@ -104,24 +103,17 @@ def test_labels_are_set_by_the_engine_and_a_child_is_not_judged_by_them(shop: Sh
     with open_image(f"docker:{image}") as opened:
         found = inspect(opened)
     text = as_dockerfile(f"docker:{image}", labels.write_labels(found.contract, found.snapshot, found.diff_ids))
-    name = f"gpu-capable-contents/labelled:{os.getpid()}"
-    try:
-        for tag, dockerfile in ((name, text), (f"{name}-child", f"FROM {name}\nRUN echo more > /tmp/more\n")):
-            done = subprocess.run(
-                [engine.client, "build", "--tag", tag, "-"], input=dockerfile, capture_output=True, text=True, check=False,
-                env={**os.environ, "DOCKER_BUILDKIT": "1"},
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-        labelled = read_config(f"docker:{name}")
-        alone = run_labels_only(labelled, format="text", strict=False, colour=False)
-        assert (alone.status, "525.60.13 or newer: CUDA 12 (xgboost" in alone.text) == (0, True), alone.text
-        child = run_labels_only(read_config(f"docker:{name}-child"), format="text", strict=False, colour=False)
-        assert (child.status, "is that of the image that this one is built on" in " ".join(child.text.split())) == (
-            3,
-            True,
-        )
-    finally:
-        engine.run("rmi", "--force", name, f"{name}-child")
+    name, onto = disposable("labelled"), disposable("child")
+    for tag, dockerfile in ((name, text), (onto, f"FROM {name}\nRUN echo more > /tmp/more\n")):
+        assert engine.build(["--tag", tag], dockerfile) == 0
+    labelled = read_config(f"docker:{name}")
+    alone = run_labels_only(labelled, format="text", strict=False, colour=False)
+    assert (alone.status, "525.60.13 or newer: CUDA 12 (xgboost" in alone.text) == (0, True), alone.text
+    child = run_labels_only(read_config(f"docker:{onto}"), format="text", strict=False, colour=False)
+    assert (child.status, "is that of the image that this one is built on" in " ".join(child.text.split())) == (
+        3,
+        True,
+    )
 
 
 def test_an_alpine_image_with_wheels_for_glibc_says_that_no_driver_loads_there(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ci.engine import Engine
 from ci.images import build_arguments
 from ci.matrix import BASES, load
 from gpucheck import __version__
+from tests.disposable import disposable
 from tests.images.conftest import PREFIX, ROOT
 from tests.needs import missing
 
@@ -120,7 +121,7 @@ def test_the_labels_are_the_gpu_contract(engine: Engine, images: dict[str, str])
 def test_what_is_built_on_a_base_image_is_not_judged_by_its_contract(
     engine: Engine, images: dict[str, str], row: str
 ) -> None:
-    name = f"{PREFIX}/child-of-{row}"
+    name = disposable(f"child-of-{row}")
     assert engine.build(["--tag", name], f"FROM {images[row]}\nRUN echo more > /tmp/more\n") == 0
     for image, status in ((images[row], 0), (name, 3)):
         done = subprocess.run(

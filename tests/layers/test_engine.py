@@ -7,8 +7,7 @@ import os
 import stat
 import subprocess
 import tarfile
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gpucheck.images import engine
 from gpucheck.images.opening import open_image, read_config
 from gpucheck.images.records import ImageError
 from gpucheck.images.system import ImageSystem
+from tests.disposable import disposable
 from tests.needs import missing
 
 #: capability(7): version 2, and permitted CAP_KILL, CAP_SETPCAP, ... whose bits make a line's end and zeros among the bytes.
@@ -40,11 +40,11 @@ USER 1000
 
 
 @pytest.fixture(scope="module")
-def built() -> Iterator[str]:
+def built() -> str:
     base = "debian:trixie-slim"
     if subprocess.run(["docker", "image", "inspect", base], capture_output=True, check=False).returncode:
         missing("images of an engine", "run ci/setup/docker-engine.sh and ci/setup/debian-image.sh")
-    name = f"gpu-capable-test-layers:{uuid.uuid4().hex[:12]}"
+    name = disposable("layers")
     made = subprocess.run(
         ["docker", "build", "--quiet", "-t", name, "-"],
         input=STEPS.format(base=base, capability=CAPABILITY).encode(),
@@ -53,8 +53,7 @@ def built() -> Iterator[str]:
         check=False,
     )
     assert made.returncode == 0, made.stderr.decode(errors="replace")
-    yield name
-    subprocess.run(["docker", "image", "rm", "--force", name], capture_output=True, check=False)
+    return name
 
 
 #: docker export shows these as the engine makes them for each container.
