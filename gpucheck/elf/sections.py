@@ -36,21 +36,28 @@ class ForwardCompatibility:
     """NVIDIA's numbers for the kinds of device."""
 
 
-def read_sections(system: Readable, elf: Elf) -> tuple[Section, ...]:
-    """All sections; none when the file was stripped of its section headers. Raises ``ElfError``, ``OSError``."""
-    offset, count, names = elf.sections
+def read_headers(system: Readable, elf: Elf) -> tuple[tuple[int, int, int, int, int], ...]:
+    """(where its name is, ``sh_type``, offset, size, alignment) of all sections; none when the file was stripped of its headers.
+
+    The names are in a section of their own, far from the headers, and most questions need none.
+    """
+    offset, count, _ = elf.sections
     if not offset or not count:
         return ()
-    window = Window(system, elf.path)
-    layout, pick = ("10I", (0, 1, 4, 5, 8)) if elf.bits == 32 else ("IIQQQQIIQQ", (0, 1, 4, 5, 8))
-    layout = elf.order + layout
-    rows = [
-        tuple(row[at] for at in pick)
-        for row in struct.iter_unpack(layout, window.at(offset, count * struct.calcsize(layout)))
-    ]
+    layout = elf.order + ("10I" if elf.bits == 32 else "IIQQQQIIQQ")
+    data = Window(system, elf.path).at(offset, count * struct.calcsize(layout))
+    return tuple((row[0], row[1], row[4], row[5], row[8]) for row in struct.iter_unpack(layout, data))
+
+
+def read_sections(system: Readable, elf: Elf) -> tuple[Section, ...]:
+    """All sections; none when the file was stripped of its section headers. Raises ``ElfError``, ``OSError``."""
+    rows = read_headers(system, elf)
+    if not rows:
+        return ()
+    _, count, names = elf.sections
     if names >= count:
         raise ElfError(elf.path, f"section {names} of {count} is to hold the names of the sections")
-    base = rows[names][2]
+    window, base = Window(system, elf.path), rows[names][2]
     return tuple(
         Section(window.string(base + name, MAX_NAME), kind, start, size, alignment)
         for name, kind, start, size, alignment in rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from gpucheck.elf.reader import DT_STRTAB, Elf, ElfError, Window, file_offset
-from gpucheck.elf.sections import read_sections
+from gpucheck.elf.sections import read_headers
 from gpucheck.record import dataclass
 from gpucheck.system.protocol import Readable
 
@@ -195,9 +195,9 @@ def _versions(window: Window, elf: Elf) -> tuple[dict[int, Version], dict[int, s
 
 def _count(system: Readable, window: Window, elf: Elf) -> int:
     """How many dynamic symbols there are; no tag says it, so it comes from the section or from a hash table."""
-    for section in read_sections(system, elf):
-        if section.kind == SHT_DYNSYM:
-            return section.size // (16 if elf.bits == 32 else 24)
+    for _, kind, _, size, _ in read_headers(system, elf):
+        if kind == SHT_DYNSYM:
+            return size // (16 if elf.bits == 32 else 24)
     if DT_HASH in elf.tags:
         _, chains = struct.unpack(elf.order + "II", window.at(_offset(elf, DT_HASH), 8))
         return int(chains)
