@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gpucheck import require
 from gpucheck.compat.cell import Reason
 from gpucheck.compat.node import Node, NodeGpu
+from gpucheck.compat.remember import remembered_by_value
 from gpucheck.contract import Contract
 from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb.forward import brands
@@ -138,6 +139,9 @@ def _refused(summary: str, cause: str, evidence: tuple[Evidence, ...], node: Nod
     )
 
 
+_legacy = remembered_by_value(require.legacy)
+
+
 def _ask(value: str, node: Node) -> tuple[require.Answer, NodeGpu | None]:
     """The first GPU's answer that is not yes: nvidia-container-cli asks for each that the container sees."""
     gpus: tuple[NodeGpu | None, ...] = node.gpus or (None,)
@@ -147,7 +151,7 @@ def _ask(value: str, node: Node) -> tuple[require.Answer, NodeGpu | None]:
         if not host.cuda or not host.arch:
             return require.Answer(None), gpu
         return require.csv(value, host.cuda, host.arch), gpu
-    answered = [(require.legacy(value, host), gpu) for host, gpu in hosts]
+    answered = [(_legacy(value, host), gpu) for host, gpu in hosts]
     return min(answered, key=lambda found: {False: 0, None: 1, True: 2}[found[0].holds])
 
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from gpucheck.compat import alone, container
 from gpucheck.compat.cell import Cell, Reason, Reasons, ordered, verdict
-from gpucheck.compat.libraries import hardware, libraries, own_libcuda, route, wants
-from gpucheck.compat.needs import unused_runtimes
+from gpucheck.compat.libraries import Hardware, Use, hardware, libraries, own_libcuda, use, wants
+from gpucheck.compat.needs import Libcuda, unused_runtimes
 from gpucheck.compat.node import Node
 from gpucheck.compat.remember import forget, shared
 from gpucheck.contract import Contract
@@ -32,37 +32,76 @@ def matrix(contracts: Sequence[Contract], nodes: Sequence[Node]) -> tuple[tuple[
 
 
 def _rows(contracts: Sequence[Contract], nodes: Sequence[Node]) -> Iterator[tuple[Cell, ...]]:
-    kinds = _numbered(tuple(part.of_contract(contract) for part in PARTS) for contract in contracts)
-    places = _numbered(tuple(part.of_node(node) for part in PARTS) for node in nodes)
-    columns = list(
-        zip(nodes, places, shared(map(own_libcuda, nodes)), shared(map(hardware, nodes)), shared(map(route, nodes)))
-    )
+    parts = [
+        (part.judge, _numbered(map(part.of_contract, contracts)), _numbered(map(part.of_node, nodes))) for part in PARTS
+    ]
+    kinds = _numbered(zip(*(of_contracts for _, of_contracts, _ in parts)))
+    places = _numbered(zip(*(of_nodes for _, _, of_nodes in parts)))
+    hosts, machines = shared(map(own_libcuda, nodes)), shared(map(hardware, nodes))
     wanted, forwards = shared(map(wants, contracts)), shared(contract.forward for contract in contracts)
-    # Without cuda-compat in the image it makes no difference how a node's containers get a driver.
-    spots = _numbered((id(host), id(machine), id(way)) for _, _, host, machine, way in columns)
-    bare_spots = _numbered((id(host), id(machine)) for _, _, host, machine, _ in columns)
-    judged: dict[int, dict[int, tuple[Reasons, ...]]] = {}
+    answered: list[dict[tuple[int, int], Reasons]] = [{} for _ in parts]
+    judged: dict[int, dict[int, _Answers]] = {}
     # Answers are shared between cells, so their identities tell cells apart faster than their texts.
-    alike: dict[tuple[Reasons, ...], tuple[Reasons, ...]] = {}
+    alike: dict[tuple[Reasons, ...], _Answers] = {}
     joined: dict[tuple[int, int], Cell] = {}
-    for contract, kind, want, forward in zip(contracts, kinds, wanted, forwards):
-        row = []
+    columns: dict[int, list[tuple[int, int, Use]]] = {}
+    for row, (contract, kind, want, forward) in enumerate(zip(contracts, kinds, wanted, forwards)):
+        if id(forward) not in columns:
+            used = [use(forward, node) for node in nodes]
+            spots = _numbered(map(_spot, hosts, machines, used))
+            columns[id(forward)] = list(zip(places, spots, used))
+        cells = []
         known = judged.setdefault(kind, {})
         rests: dict[int, Reasons] = {}
-        for spot, (node, place, host, machine, way) in zip(spots if forward else bare_spots, columns):
+        for column, (place, spot, how) in enumerate(columns[id(forward)]):
             answers = known.get(place)
             if answers is None:
-                answers = tuple(tuple(part.judge(contract, node)) for part in PARTS)
-                answers = known[place] = alike.setdefault(answers, answers)
+                found = []
+                for memory, (judge_part, of_contracts, of_nodes) in zip(answered, parts):
+                    key = of_contracts[row], of_nodes[column]
+                    reasons = memory.get(key)
+                    if reasons is None:
+                        reasons = memory[key] = tuple(judge_part(contract, nodes[column]))
+                    found.append(reasons)
+                whole = tuple(found)
+                answers = alike.get(whole)
+                if answers is None:
+                    answers = alike[whole] = _Answers(*_decide(whole))
+                known[place] = answers
             rest = rests.get(spot)
             if rest is None:
-                rest = rests[spot] = libraries(want, forward, host, machine, way)
+                rest = rests[spot] = libraries(want, hosts[column], machines[column], how)
             cell = joined.get((id(answers), id(rest)))
             if cell is None:
-                found = _ordered_parts((*answers, rest))
-                cell = joined[id(answers), id(rest)] = Cell(verdict(found), found)
-            row.append(cell)
-        yield tuple(row)
+                cell = joined[id(answers), id(rest)] = _cell(answers, rest)
+            cells.append(cell)
+        yield tuple(cells)
+
+
+def _spot(host: Libcuda | None, machine: Hardware, used: Use) -> Hashable:
+    """What ``libraries`` looks at of a node, as numbers: without cuda-compat in use, it makes no difference how one is chosen."""
+    return id(host), id(machine), used.holds, used.because if used.holds is None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the parts say of an image on a node."""
+
+    reasons: Reasons
+    final: bool
+    """Of an image that cannot start or load a driver anywhere nothing further is said: one root cause."""
+
+
+def _decide(parts: Sequence[Reasons]) -> tuple[Reasons, bool]:
+    if sure := [one for reasons in parts[:FIRST] for one in reasons if one.verdict is Verdict.INCOMPATIBLE]:
+        return ordered(sure), True
+    return tuple(reason for reasons in parts for reason in reasons), False
+
+
+def _cell(answers: _Answers, rest: Reasons) -> Cell:
+    # What ``libraries`` says is in order.
+    found = answers.reasons if answers.final else ordered((*answers.reasons, *rest)) if answers.reasons else rest
+    return Cell(verdict(found), found)
 
 
 def _sharing(contracts: Sequence[Contract], nodes: Sequence[Node]) -> tuple[list[Contract], list[Node]]:
@@ -92,16 +131,6 @@ def _sharing(contracts: Sequence[Contract], nodes: Sequence[Node]) -> tuple[list
         )
         for node in nodes
     ]
-
-
-def _ordered_parts(parts: Iterable[Reasons]) -> Reasons:
-    """Of an image that cannot start or load a driver anywhere nothing further is said: one root cause."""
-    found: list[Reason] = []
-    for number, reasons in enumerate(parts):
-        found += reasons
-        if number == FIRST - 1 and (sure := [one for one in found if one.verdict is Verdict.INCOMPATIBLE]):
-            return ordered(sure)
-    return ordered(found)
 
 
 def _numbered(keys: Iterable[Hashable]) -> list[int]:
@@ -156,7 +185,7 @@ PARTS = (
     Part(
         _if_gpu(container.requirement),
         lambda c: (c.gpu is False, c.requirements),
-        lambda n: (n.driver, n.cuda, n.gpus, n.mode, n.source),
+        lambda n: (n.driver, n.cuda, n.gpus, n.mode),
     ),
     Part(_if_gpu(alone.unused), lambda c: (c.gpu is False, unused_runtimes(c)), lambda n: (n.driver, n.cuda)),
 )

@@ -32,17 +32,24 @@ class Hardware:
 
     gpus: tuple[NodeGpu, ...]
     driver: DriverVersion | None
-    driven: bool
+    refused: Reasons
+    """Why its driver does not drive a GPU, or may not."""
     architecture: str
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """What decides which libcuda a container gets."""
+class Use:
+    """Whether a node's containers get the cuda-compat of an image, and how it fares there."""
 
-    driver: DriverVersion | None
-    toolkit: str
-    mode: str
+    holds: bool | None
+    because: str
+    libcuda: needs.Libcuda | None = None
+    """That of cuda-compat, where it may be used."""
+    fault: Reason | None = None
+    """Why it does not work, or may not."""
+
+
+NO_USE = Use(False, "there is no cuda-compat in the image")
 
 
 def wants(contract: Contract) -> Wants | None:
@@ -67,39 +74,40 @@ def own_libcuda(node: Node) -> needs.Libcuda | None:
 
 def hardware(node: Node) -> Hardware:
     """Its GPUs and what drives them."""
-    return Hardware(node.gpus or (), node.driver, node.driven, node.architecture)
+    gpus = node.gpus or ()
+    driver = None if node.driven else node.driver
+    refused = tuple([reason for gpu in gpus if driver and (reason := needs.driven(gpu, driver))])
+    return Hardware(gpus, node.driver, refused, node.architecture)
 
 
-def route(node: Node) -> Route:
-    """How its containers get a driver."""
-    return Route(node.driver, node.toolkit, node.mode)
+def use(forward: ForwardDriver | None, node: Node) -> Use:
+    """What becomes of an image's cuda-compat on a node."""
+    if forward is None:
+        return NO_USE
+    used = uses_compat(forward, node.driver, node.toolkit, node.mode)
+    if used.holds is False:
+        return Use(False, used.because)
+    return Use(used.holds, used.because, _compat(forward), compat_works(forward, node.driver, node.gpus or ()))
 
 
-def libraries(
-    wanted: Wants | None, forward: ForwardDriver | None, host: needs.Libcuda | None, machine: Hardware, way: Route
-) -> Reasons:
-    """What is to be said of the libraries of an image on a node."""
+def libraries(wanted: Wants | None, host: needs.Libcuda | None, machine: Hardware, used: Use) -> Reasons:
+    """What is to be said of the libraries of an image on a node, in order."""
     if wanted is None:
         return ()
-    if forward is None:
-        return _with(wanted, host, machine) if host else ()
-    used = uses_compat(forward, way.driver, way.toolkit, way.mode)
     if used.holds is False:
         return _with(wanted, host, machine) if host else ()
-    newer = _forward(wanted, forward, machine)
+    newer = _forward(wanted, used, machine)
     if used.holds or host is None:
         return newer if used.holds else ()
     return _either(_with(wanted, host, machine), newer, used.because)
 
 
-@remembered
-def _forward(wanted: Wants, forward: ForwardDriver, machine: Hardware) -> Reasons:
-    fault = compat_works(forward, machine.driver, machine.gpus)
-    theirs = _compat(forward)
+def _forward(wanted: Wants, used: Use, machine: Hardware) -> Reasons:
+    fault, theirs = used.fault, used.libcuda
     if fault and (fault.verdict is Verdict.INCOMPATIBLE or theirs is None):
-        return (fault,)
+        return _together("", fault)
     newer = _with(wanted, theirs, machine) if theirs else ()
-    return ordered((fault, *newer)) if fault else newer
+    return _together("", fault, *newer) if fault else newer
 
 
 @remembered
@@ -108,18 +116,18 @@ def _compat(forward: ForwardDriver) -> needs.Libcuda | None:
     return needs.Libcuda(forward.version, implemented, True) if implemented else None
 
 
-@remembered
 def _with(wanted: Wants, libcuda: needs.Libcuda, machine: Hardware) -> Reasons:
-    found = list(_started(wanted, libcuda))
-    if machine.driver and not machine.driven:
-        found += [reason for gpu in machine.gpus if (reason := needs.driven(gpu, machine.driver))]
-    found += _covered(wanted, machine.gpus, libcuda)
-    if not found:
+    started = _started(wanted, libcuda)
+    covered = _covered(wanted, machine.gpus)
+    if covered is None:
+        covered = _compiled(wanted, machine.gpus, libcuda)
+    if not (started or machine.refused or covered):
         return ()
+    found = (*started, *machine.refused, *covered)
+    build = ""
     if wanted.main and any(reason.verdict is Verdict.INCOMPATIBLE for reason in found):
         build = instead(wanted.main, libcuda, machine.gpus, machine.architecture)
-        found = [_also(reason, build) for reason in found] if build else found
-    return _together(*found)
+    return _together(build, *found)
 
 
 @remembered
@@ -128,7 +136,15 @@ def _started(wanted: Wants, libcuda: needs.Libcuda) -> Reasons:
 
 
 @remembered
-def _covered(wanted: Wants, gpus: tuple[NodeGpu, ...], libcuda: needs.Libcuda) -> Reasons:
+def _covered(wanted: Wants, gpus: tuple[NodeGpu, ...]) -> Reasons | None:
+    """None where it depends on the libcuda that has to compile."""
+    if any(needs.compiles(code, gpus) for code in wanted.code):
+        return None
+    return _compiled(wanted, gpus, None)
+
+
+@remembered
+def _compiled(wanted: Wants, gpus: tuple[NodeGpu, ...], libcuda: needs.Libcuda | None) -> Reasons:
     return tuple(
         reason
         for code in wanted.code
@@ -137,13 +153,13 @@ def _covered(wanted: Wants, gpus: tuple[NodeGpu, ...], libcuda: needs.Libcuda) -
 
 
 @remembered
-def _together(*reasons: Reason) -> Reasons:
-    return ordered(reasons)
+def _together(build: str, *reasons: Reason) -> Reasons:
+    """In order. ``build``: the other way out beside changing the node; '' for none."""
+    return ordered([_also(reason, build) for reason in reasons] if build else reasons)
 
 
 @remembered
 def _also(reason: Reason, build: str) -> Reason:
-    """The other way out beside changing the node."""
     if reason.rule not in ("driver-too-old", "gpu-not-covered-by-build", "ptx-newer-than-driver"):
         return reason
     return replace(reason, remedy=f"{reason.remedy}; or in the image: {build}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gpucheck import kb
 from gpucheck.compat.cell import Reason, sentence
 from gpucheck.compat.node import NodeGpu
-from gpucheck.compat.remember import remembered
+from gpucheck.compat.remember import remembered, remembered_by_value
 from gpucheck.contract import Contract, GpuCode
 from gpucheck.finding import Evidence, Verdict
 from gpucheck.kb import frameworks
@@ -216,6 +216,9 @@ class Coverage:
     source: str
 
 
+_code_runs = remembered_by_value(code_runs)
+
+
 @remembered
 def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     """By the targets that were read from the files; where these do not tell, by the build's row in the knowledge base."""
@@ -234,7 +237,7 @@ def coverage(code: GpuCode, capability: ComputeCapability) -> Coverage:
     unread = False
     for target in targets:
         try:
-            judged = code_runs(target, capability)
+            judged = _code_runs(target, capability)
         except ValueError:
             unread = True
             continue
@@ -262,9 +265,17 @@ def _coverages(code: GpuCode, gpus: tuple[NodeGpu, ...]) -> tuple[tuple[NodeGpu,
     return tuple((gpu, coverage(code, gpu.capability)) for gpu in gpus if gpu.capability)
 
 
+def compiles(code: GpuCode, gpus: tuple[NodeGpu, ...]) -> bool:
+    """Whether libcuda has to compile code of a package for a GPU."""
+    return any(how.how == "ptx" for _, how in _coverages(code, gpus))
+
+
 @remembered
-def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides: bool) -> tuple[Reason, ...]:
-    """What the code of a package says of a node's GPUs. ``decides``: without it the image is of no use."""
+def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda | None, decides: bool) -> tuple[Reason, ...]:
+    """What the code of a package says of a node's GPUs.
+
+    ``libcuda``: None where it has nothing to compile. ``decides``: without the package the image is of no use.
+    """
     found = _coverages(code, gpus)
     if all(how.how == "sass" for _, how in found):
         return ()
@@ -287,7 +298,7 @@ def covered(code: GpuCode, gpus: tuple[NodeGpu, ...], libcuda: Libcuda, decides:
             )
         )
     compiled = [gpu for gpu, how in found if how.how == "ptx"]
-    if compiled:
+    if compiled and libcuda:
         reasons += _compiled(
             name, code, compiled, libcuda, worst if len(compiled) == len(found) else Verdict.CONDITIONAL
         )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import cache
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=Hashable)
 
-_MEMORIES: list[dict[tuple[int, ...], tuple[Any, tuple[Any, ...]]]] = []
+_CLEARS: list[Callable[[], None]] = []
 
 
 def remembered(function: F) -> F:
     """Remember what a pure function answered, by the identity of its arguments until ``forget``; equal ones are only asked again."""
     known: dict[tuple[int, ...], tuple[Any, tuple[Any, ...]]] = {}
-    _MEMORIES.append(known)
+    _CLEARS.append(known.clear)
 
     def ask(*arguments: Any) -> Any:
         key = tuple(map(id, arguments))
@@ -27,10 +28,17 @@ def remembered(function: F) -> F:
     return ask  # type: ignore[return-value]
 
 
+def remembered_by_value(function: F) -> F:
+    """The same for few and small arguments, of which equal ones come as many objects."""
+    ask = cache(function)
+    _CLEARS.append(ask.cache_clear)
+    return ask  # type: ignore[return-value]
+
+
 def forget() -> None:
     """Let go of all answers."""
-    for known in _MEMORIES:
-        known.clear()
+    for clear in _CLEARS:
+        clear()
 
 
 def shared(values: Iterable[T]) -> list[T]:
