@@ -91,22 +91,32 @@ class FatbinScanner:
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the file."""
-        passed = min(self._skip, len(data))
-        self.skip(passed)
-        if passed == len(data):
-            return
-        # What is in the rest came before what is in data; both are looked at as one.
-        data = self._rest + data[passed:] if passed or self._rest else data
-        at = 0
-        while at < len(data):
+        at = min(self._skip, len(data))
+        self._skip -= at
+        if self._rest:
+            # What begins in the rest is no longer than a header: so much is looked at together, and the data is not copied.
+            seam = self._rest + data[:ENTRY_SIZE]
+            at = self._walk(seam, 0, len(self._rest))
+            if at < len(self._rest):
+                self._rest = seam[at:]
+                self._at += at
+                return
+            self._at += len(self._rest)
+            at -= len(self._rest)
+        at = self._walk(data, at, len(data))
+        kept = min(at, len(data))
+        self._skip += at - kept
+        self._rest = data[kept:]
+        self._at += kept
+
+    def _walk(self, data: bytes, at: int, end: int) -> int:
+        """Deal with what begins before ``end``; where it ended, sooner when more bytes are needed, or later."""
+        while at < end:
             used = self._in_container(data, at) if self._container >= 0 else self._between(data, at)
             if used < 0:
                 break
             at += used
-        kept = min(at, len(data))
-        self._skip = at - kept
-        self._rest = data[kept:]
-        self._at += kept
+        return at
 
     def _between(self, data: bytes, at: int) -> int:
         """Look for the next fat binary; the number of bytes that were dealt with, -1 for: more are needed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
+import mmap
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -50,61 +50,86 @@ def not_kept(path: str) -> NotKept:
     return NotKept(errno.ENODATA, "this part of the file was not kept when its layer was read", path)
 
 
+class Part:
+    """A part of a file in the room."""
+
+    __slots__ = ("end", "place", "start", "upto")
+
+    def __init__(self, start: int, end: int, place: int) -> None:
+        self.start = start
+        self.end = end
+        self.place = place
+        """Where in the room it begins."""
+        self.upto = start
+        """The end of what is there by now."""
+
+
 class Held:
     """Parts of a file, which answers as a ``Readable`` and remembers what was asked for."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, room: mmap.mmap) -> None:
         self.size = size
-        self.parts: list[tuple[int, bytearray]] = []
+        self.parts: list[Part] = []
         self.asked: list[Range] = []
+        self._room = room
 
     def read(self, path: str, limit: int = 1 << 20, offset: int = 0) -> bytes:
         end = min(offset + limit, self.size)
         if offset >= end:
             return b""
-        for start, part in self.parts:
-            if start <= offset and end <= start + len(part):
+        for part in self.parts:
+            if part.start <= offset and end <= part.upto:
                 self.asked.append((offset, end))
-                return bytes(memoryview(part)[offset - start : end - start])
+                return self.slice(part, offset, end)
         raise not_kept(path)
+
+    def add(self, before: int, piece: bytes) -> None:
+        """Take in what the parts have of the bytes from ``before`` on."""
+        after = before + len(piece)
+        for part in self.parts:
+            start, end = max(part.start, before), min(part.end, after)
+            if start < end:
+                place = part.place + start - part.start
+                self._room[place : place + end - start] = piece[start - before : end - before]
+                part.upto = end
+
+    def slice(self, part: Part, start: int, end: int) -> bytes:
+        """Bytes that a part has."""
+        place = part.place - part.start
+        return self._room[place + start : place + end]
+
+
+def make_room() -> mmap.mmap:
+    """Memory for what is held of a file; used again for each, because new memory costs more than to fill it."""
+    return mmap.mmap(-1, START + END + MAX_DYNAMIC + 2 * BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Capture:
-    """Takes a file in pieces."""
+    """Takes a file in pieces. ``room``: from ``make_room``, of one file at a time."""
 
-    def __init__(self, size: int, words: tuple[bytes, ...] = ()) -> None:
+    def __init__(self, size: int, room: mmap.mmap, words: tuple[bytes, ...] = ()) -> None:
         self.size = size
         self.hits: list[tuple[int, bytes]] = []
-        self._held = Held(size)
-        self._words = [re.compile(rb"\0?" + re.escape(word) + rb"[0-9]") for word in words]
+        self._held = Held(size, room)
+        self._words = words
         self._at = 0
-        self._start = bytearray()
-        self._end = bytearray()
-        self._wanted: list[Range] = []
         self._tail = b""
         self._whole = size <= START + END
-        self._held.parts.append((0, self._start))
-        if not self._whole:
-            self._held.parts.append((size - END, self._end))
+        if self._whole:
+            self._held.parts.append(Part(0, size, 0))
+        else:
+            self._held.parts += (Part(0, START, 0), Part(size - END, size, START))
 
-    def feed(self, piece: memoryview | bytes) -> None:
+    def feed(self, piece: bytes) -> None:
         """The next bytes."""
         if self._words:
             self._search(piece)
         before, self._at = self._at, self._at + len(piece)
-        if self._whole:
-            self._start += piece
-            return
-        if before < START:
-            self._start += piece[: START - before]
-            if len(self._start) == START:
-                self._want()
-        for number, (start, end) in enumerate(self._wanted):
-            if before < end and self._at > start:
-                self._held.parts[2 + number][1].extend(piece[max(start - before, 0) : end - before])
-        first = self.size - END
-        if self._at > first:
-            self._end += piece[max(first - before, 0) :]
+        if before < START <= self._at and not self._whole:
+            self._held.add(before, piece[: START - before])
+            self._want()
+            before, piece = START, piece[START - before :]
+        self._held.add(before, piece)
 
     def _want(self) -> None:
         """Look ahead for the dynamic section of a large file; it is read by whole blocks."""
@@ -118,33 +143,39 @@ class Capture:
                 start = offset // BLOCK * BLOCK
                 end = min(-(-(offset + size) // BLOCK) * BLOCK, self.size)
                 if start >= START and end > start:
-                    self._wanted.append((start, end))
-                    self._held.parts.append((start, bytearray()))
+                    self._held.parts.append(Part(start, end, START + END))
                 return
 
-    def _search(self, piece: memoryview | bytes) -> None:
+    def _search(self, piece: bytes) -> None:
+        """Look for the words with a digit behind; a NUL before one belongs to it."""
         # A word or what follows it may lie across two pieces.
         text = self._tail + piece
         base = self._at - len(self._tail)
         done = 0
         last = len(text) if self._at + len(piece) == self.size else len(text) - MAX_MATCH
-        for pattern in self._words:
+        for word in self._words:
             at = 0
-            while (found := pattern.search(text, at)) and found.start() < last and len(self.hits) < MAX_HITS:
-                start = found.start()
+            while (found := text.find(word, at)) >= 0 and len(self.hits) < MAX_HITS:
+                behind = found + len(word)
+                if not text[behind : behind + 1].isdigit():
+                    at = found + 1
+                    continue
+                start = found - 1 if found > at and not text[found - 1] else found
+                if start >= last:
+                    break
                 at = min(start + MAX_MATCH, len(text))
-                self.hits.append((base + start, bytes(text[start:at])))
+                self.hits.append((base + start, text[start:at]))
                 done = max(done, at)
         # One byte more: the NUL before a word.
         keep = done if done >= last else max(last - 1, 0)
-        self._tail = bytes(text[keep:])
+        self._tail = text[keep:]
 
     def finish(self, path: str, keep: int) -> list[tuple[int, bytes]]:
         """The parts to keep, in order; ``keep``: so many bytes from the start in any case."""
         held = self._held
         if self.size <= max(SMALL, keep):
-            return [(0, bytes(self._start))]
-        held.asked.append((0, min(BLOCK, len(self._start))))
+            return [(0, held.slice(held.parts[0], 0, held.parts[0].upto))]
+        held.asked.append((0, min(BLOCK, held.parts[0].upto)))
         try:
             elf = read_elf(held, path)
         except (ElfError, OSError):
@@ -171,8 +202,8 @@ class Capture:
     def _blocks(self, start: int, end: int) -> tuple[Range, Range]:
         """A range, and as far as they are held the whole blocks that it begins and ends in: they are what is read later."""
         wide = (start // BLOCK * BLOCK, min(-(-end // BLOCK) * BLOCK, self.size))
-        for offset, part in self._held.parts:
-            first, last = max(wide[0], offset), min(wide[1], offset + len(part))
+        for part in self._held.parts:
+            first, last = max(wide[0], part.start), min(wide[1], part.upto)
             if first <= start and end <= last:
                 return (start, end), (first, last)
         return (start, end), (start, end)
@@ -186,10 +217,10 @@ class Capture:
 
     def _slice(self, start: int, end: int) -> Iterable[bytes]:
         # What was asked for lies in one part each; merged, it may go on in the next.
-        for offset, part in sorted(self._held.parts, key=lambda part: part[0]):
-            upto = min(end, offset + len(part))
-            if offset <= start < upto:
-                yield bytes(memoryview(part)[start - offset : upto - offset])
+        for part in sorted(self._held.parts, key=lambda part: part.start):
+            upto = min(end, part.upto)
+            if part.start <= start < upto:
+                yield self._held.slice(part, start, upto)
                 start = upto
 
 

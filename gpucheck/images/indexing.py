@@ -7,10 +7,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from mmap import mmap
 from typing import Any, BinaryIO, Final, Protocol
 
 from gpucheck.elf.reader import ElfError
-from gpucheck.images.capture import Capture
+from gpucheck.images.capture import Capture, make_room
 from gpucheck.images.compression import decompress
 from gpucheck.images.index import Writer
 from gpucheck.images.keeping import MAX_TEXTS, kept_bytes, searched_words
@@ -68,7 +69,8 @@ def index_layer(
     ahead = _ahead(decompress(counted))
     try:
         archive = Archive(_bounded(_hashed(ahead, content), counted))
-        _members(archive, writer, names, scanner)
+        with make_room() as room:
+            _members(archive, writer, names, scanner, room)
         archive.stream.drain()
     except TarError as error:
         raise ImageError(f"not a sound layer: {error}") from None
@@ -158,7 +160,7 @@ def _ahead(pieces: Iterator[bytes]) -> Any:
     return take()
 
 
-def _members(archive: Archive, writer: Writer, names: int, scanner: Callable[[], Scanner] | None) -> None:
+def _members(archive: Archive, writer: Writer, names: int, scanner: Callable[[], Scanner] | None, room: mmap) -> None:
     texts = 0
     for entry in archive:
         path = clean(entry.name, "an entry")
@@ -180,7 +182,7 @@ def _members(archive: Archive, writer: Writer, names: int, scanner: Callable[[],
         if names + writer.names > MAX_NAMES or writer.text > MAX_NAMES_TEXT:
             raise ImageError(f"more than {MAX_NAMES} files, or {MAX_NAMES_TEXT >> 20} MB of names: it is not read")
         if entry.kind == "file" and entry.size and not entry.sparse:
-            texts += _content(archive, writer, path, entry, scanner, texts < MAX_TEXTS)
+            texts += _content(archive, writer, path, entry, scanner, room, texts < MAX_TEXTS)
 
 
 def clean(path: str, what: str) -> str:
@@ -200,7 +202,13 @@ def clean(path: str, what: str) -> str:
 
 
 def _content(
-    archive: Archive, writer: Writer, path: str, entry: Entry, scanner: Callable[[], Scanner] | None, texts: bool
+    archive: Archive,
+    writer: Writer,
+    path: str,
+    entry: Entry,
+    scanner: Callable[[], Scanner] | None,
+    room: mmap,
+    texts: bool,
 ) -> int:
     """Take in what is kept of a file; how many bytes of text that was."""
     data = archive.data()
@@ -219,12 +227,12 @@ def _content(
         writer.keep([(0, bytes(start))], False, [], ())
         return len(start)
     words = searched_words(path.rpartition("/")[2])
-    capture = Capture(entry.size, words)
+    capture = Capture(entry.size, room, words)
     codes = scanner() if scanner and entry.size >= MIN_CODE else None
     for piece in chain((first,), data):
         capture.feed(piece)
         if codes:
-            codes.feed(bytes(piece))
+            codes.feed(piece)
     if writer.kept < MAX_KEPT:
         try:
             parts = capture.finish(f"/{path}", keep)

@@ -25,7 +25,7 @@ def layers_of(pieces: Iterator[bytes], documents: dict[str, bytes] | None = None
             if entry.kind != "file" or entry.sparse or not entry.size:
                 continue
             name = posixpath.normpath(entry.name)
-            data = (bytes(piece) for piece in archive.data())
+            data = archive.data()
             first = next(data, b"")
             if name.endswith("/layer.tar") or (name.startswith("blobs/") and not first.lstrip().startswith(b"{")):
                 if documents is None:

@@ -80,15 +80,13 @@ class Pieces:
             return found
         return b"".join(self.pieces(size))
 
-    def pieces(self, size: int) -> Iterator[memoryview | bytes]:
+    def pieces(self, size: int) -> Iterator[bytes]:
         """``size`` bytes in the pieces that they come in, fewer only at the end of the stream."""
         while size > 0:
-            if self._at >= len(self._piece):
-                piece = next(self._pieces, None)
-                if piece is None:
-                    return
-                self._piece, self._at = piece, 0
-            part = memoryview(self._piece)[self._at : self._at + size]
+            if self._at >= len(self._piece) and not self._fill():
+                return
+            # Of a whole piece this is no copy.
+            part = self._piece[self._at : self._at + size]
             self._at += len(part)
             self.position += len(part)
             size -= len(part)
@@ -102,7 +100,23 @@ class Pieces:
             self._piece, self._at = b"", 0
             self.position += size
             return size
-        return sum(len(part) for part in self.pieces(size))
+        left = size
+        while left > 0:
+            if self._at >= len(self._piece) and not self._fill():
+                break
+            passed = min(left, len(self._piece) - self._at)
+            self._at += passed
+            left -= passed
+        self.position += size - left
+        return size - left
+
+    def _fill(self) -> bool:
+        """Take the next piece; False at the end."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            return False
+        self._piece, self._at = piece, 0
+        return True
 
     def drain(self) -> None:
         """Read to the end: what follows the archive counts for a digest."""
@@ -122,7 +136,7 @@ class Archive:
         while (entry := self._next()) is not None:
             yield entry
 
-    def data(self) -> Iterator[memoryview | bytes]:
+    def data(self) -> Iterator[bytes]:
         """The stored bytes of the member that was given last. Raises ``TarError`` when they are cut off."""
         for part in self.stream.pieces(self._left):
             self._left -= len(part)
