@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -10,11 +11,24 @@ import time
 from collections.abc import Mapping, Sequence
 
 
-def seconds(command: Sequence[str], env: Mapping[str, str] | None = None) -> float:
-    """Wall-clock time of one run; its output is thrown away, its exit status is its own business."""
-    start = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, check=False)
-    return time.perf_counter() - start
+def cost(
+    command: Sequence[str], env: Mapping[str, str] | None = None, status: int | None = None
+) -> tuple[float, float]:
+    """Wall-clock and processor time of one run, in seconds; its output is thrown away.
+
+    ``status``: how it must end; None: that is its own business.
+    """
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, check=False)
+    took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if status is not None and ended.returncode != status:
+        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}, not {status}")
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def seconds(command: Sequence[str], env: Mapping[str, str] | None = None, status: int | None = None) -> float:
+    """Wall-clock time of one run."""
+    return cost(command, env, status)[0]
 
 
 def ratio(name: str, command: Sequence[str], peer_name: str, peer: Sequence[str], limit: str, runs: int = 15) -> float:

@@ -112,6 +112,8 @@ class Capture:
         self.hits: list[tuple[int, bytes]] = []
         self._held = Held(size, room)
         self._words = words
+        self._next = dict.fromkeys(words, 0)
+        """From where on each is looked for."""
         self._at = 0
         self._tail = b""
         self._whole = size <= START + END
@@ -151,11 +153,10 @@ class Capture:
         # A word or what follows it may lie across two pieces.
         text = self._tail + piece
         base = self._at - len(self._tail)
-        done = 0
         last = len(text) if self._at + len(piece) == self.size else len(text) - MAX_MATCH
         for word in self._words:
-            at = 0
-            while (found := text.find(word, at)) >= 0 and len(self.hits) < MAX_HITS:
+            at = max(self._next[word] - base, 0)
+            while 0 <= (found := text.find(word, at)) <= last and len(self.hits) < MAX_HITS:
                 behind = found + len(word)
                 if not text[behind : behind + 1].isdigit():
                     at = found + 1
@@ -163,12 +164,11 @@ class Capture:
                 start = found - 1 if found > at and not text[found - 1] else found
                 if start >= last:
                     break
-                at = min(start + MAX_MATCH, len(text))
+                at = start + MAX_MATCH
                 self.hits.append((base + start, text[start:at]))
-                done = max(done, at)
+            self._next[word] = base + at
         # One byte more: the NUL before a word.
-        keep = done if done >= last else max(last - 1, 0)
-        self._tail = text[keep:]
+        self._tail = text[max(last - 1, 0) :]
 
     def finish(self, path: str, keep: int) -> list[tuple[int, bytes]]:
         """The parts to keep, in order; ``keep``: so many bytes from the start in any case."""
