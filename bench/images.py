@@ -54,6 +54,8 @@ runpy.run_module("gpucheck", run_name="__main__")
 
 
 def main() -> None:
+    # As it is installed: its modules compiled, which the first run does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     contents()
     configs()
 

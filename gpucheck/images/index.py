@@ -1,7 +1,7 @@
 """What is remembered of a layer: the names and kinds of its files, and the parts of them that are kept. One file holds it.
 
-The file is in the cache, or a temporary one without a name. Layout: a line that names the format, then the kept parts, one
-compressed run of bytes for each file, then the index (JSON and columns, compressed), then where the index is and a checksum.
+The file is in the cache, or a temporary one without a name. Layout: a line that names the format, then the kept parts, those of a
+file one after the other in compressed runs, then the index (JSON and columns, compressed), then where the index is and a checksum.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ FORMAT: Final = 4
 MAGIC: Final = f"gpucheck layer {FORMAT} {__version__}\n".encode()
 _END: Final = struct.Struct("<QII")
 _PIECE: Final = 1 << 20
+#: Bytes that are compressed as one run: of a file with megabytes of symbols, its header alone is often read.
+RUN: Final = 1 << 16
 
 
 class Damaged(Exception):
@@ -34,10 +36,10 @@ class Content:
     """What is kept of a file."""
 
     ranges: tuple[tuple[int, int], ...]
-    """(offset, length) in the file, in order; their bytes are one after the other in the kept run."""
+    """(offset, length) in the file, in order; their bytes are one after the other in the runs."""
     place: int
-    stored: int
-    """Where the compressed run is, and how long."""
+    stored: tuple[int, ...]
+    """Where the first compressed run is, and how long each is; all but the last are of ``RUN`` bytes."""
     searched: bool
     hits: tuple[tuple[int, str], ...]
     """Where words were found that it was searched for, and what follows there (latin-1)."""
@@ -108,17 +110,19 @@ class Writer:
         self, parts: list[tuple[int, bytes]], searched: bool, hits: list[tuple[int, bytes]], codes: tuple[Any, ...]
     ) -> None:
         """What is kept of the file that was added last."""
-        run = zlib.compress(b"".join(part for _, part in parts), 1)
+        data = b"".join(part for _, part in parts)
+        runs = [zlib.compress(data[at : at + RUN], 1) for at in range(0, len(data), RUN)]
         ranges = [number for start, part in parts for number in (start, len(part))]
         self._contents[self.names - 1] = [
             ranges,
             self._place,
-            len(run),
+            [len(run) for run in runs],
             int(searched),
             [[at, text.decode("latin-1")] for at, text in hits],
             codes,
         ]
-        self._write(run)
+        for run in runs:
+            self._write(run)
 
     def finish(self) -> None:
         """Write the index; the file is complete then."""
@@ -212,9 +216,10 @@ class Index:
         self._attributes, self._sizes = array("I"), array("Q")
         self._contents = {}
 
-    def run(self, content: Content) -> bytes:
-        """The kept bytes of a file. Raises ``OSError``."""
-        return zlib.decompress(os.pread(self._file.fileno(), content.stored, content.place))
+    def run(self, content: Content, number: int) -> bytes:
+        """One of the runs of a file's kept bytes. Raises ``OSError``."""
+        place = content.place + sum(content.stored[:number])
+        return zlib.decompress(os.pread(self._file.fileno(), content.stored[number], place))
 
     def close(self) -> None:
         """Close the file."""
@@ -226,7 +231,7 @@ def _content(values: list[Any]) -> Content:
     return Content(
         tuple(zip(numbers[::2], numbers[1::2])),
         place,
-        stored,
+        tuple(stored),
         bool(searched),
         tuple((at, text) for at, text in hits),
         tuple(codes),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gpucheck.images.capture import not_kept
-from gpucheck.images.index import Content, Index
+from gpucheck.images.index import RUN, Content, Index
 from gpucheck.images.union import Union
 from gpucheck.system.files import Tree
 from gpucheck.system.protocol import NotLive, Running, Status
@@ -23,8 +23,8 @@ _TYPES: Final = {
     "block": stat.S_IFBLK,
     "fifo": stat.S_IFIFO,
 }
-#: Kept runs that stay decompressed.
-MAX_RUNS: Final = 32 << 20
+#: Kept runs that stay decompressed: 32 MB.
+MAX_RUNS: Final = (32 << 20) // RUN
 
 
 class ImageSystem(Tree):
@@ -36,7 +36,7 @@ class ImageSystem(Tree):
         self._layers = layers
         self._name = name
         self._folders: dict[str, int] = {"": union.root}
-        self._runs: dict[int, bytes] = {}
+        self._runs: dict[tuple[int, int], bytes] = {}
 
     def mode(self, path: str, shown: str) -> int:
         kind, mode = self._union.attributes(self._number(path, shown))[:2]
@@ -63,7 +63,7 @@ class ImageSystem(Tree):
         at = 0
         for start, length in content.ranges if content else ():
             if start <= offset and end <= start + length:
-                return self._run(number)[at + offset - start : at + end - start]
+                return self._kept(number, at + offset - start, at + end - start)
             at += length
         raise not_kept(path)
 
@@ -123,11 +123,17 @@ class ImageSystem(Tree):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), shown)
         return number
 
-    def _run(self, number: int) -> bytes:
-        run = self._runs.get(number)
+    def _kept(self, number: int, start: int, end: int) -> bytes:
+        """Of the kept parts of a file, one after the other, the bytes from ``start`` to ``end``."""
+        first = start // RUN
+        kept = b"".join([self._run(number, run) for run in range(first, -(-end // RUN))])
+        return kept[start - first * RUN : end - first * RUN]
+
+    def _run(self, number: int, which: int) -> bytes:
+        run = self._runs.get((number, which))
         if run is None:
-            run = self._layers[self._union.layer(number)].run(self._union.contents[number])
-            while self._runs and sum(map(len, self._runs.values())) + len(run) > MAX_RUNS:
+            run = self._layers[self._union.layer(number)].run(self._union.contents[number], which)
+            if len(self._runs) >= MAX_RUNS:
                 del self._runs[next(iter(self._runs))]
-            self._runs[number] = run
+            self._runs[number, which] = run
         return run
