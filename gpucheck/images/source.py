@@ -8,7 +8,8 @@ from typing import Final, Protocol, runtime_checkable
 
 from gpucheck.images.records import Described, ImageError, Layer
 
-PIECE: Final = 1 << 20
+#: Of what is stored: it and its content stay in the processor's cache, and in memory that is used again.
+PIECE: Final = 1 << 18
 
 
 class Source(Protocol):
