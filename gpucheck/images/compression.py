@@ -13,7 +13,7 @@ from typing import Any, Final
 from gpucheck.images.records import ImageError
 
 #: Of the content, at most.
-PIECE: Final = 1 << 21
+PIECE: Final = 1 << 20
 #: A frame that asks for more memory is refused; zstd's own limit without --ultra --long is 8 MiB, RFC 8878 asks for as much.
 MAX_WINDOW: Final = 64 << 20
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

@@ -27,6 +27,8 @@ MAX_KEPT: Final = 512 << 20
 BOMB: Final = 4 << 30
 BOMB_RATIO: Final = 100
 MAX_PATH: Final = 4096
+#: Pieces that are decompressed ahead, of at most 1 MB each.
+AHEAD: Final = 16
 #: Smaller files hold no GPU code.
 MIN_CODE: Final = 4096
 
@@ -124,7 +126,7 @@ def _bounded(pieces: Iterable[bytes], compressed: _Counted) -> Iterator[bytes]:
 
 def _ahead(pieces: Iterator[bytes]) -> Any:
     """The same, decompressed in a thread: zlib and hashlib let another one run meanwhile."""
-    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(8)
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
     stopped = threading.Event()
 
     def put(item: bytes | BaseException | None) -> None:
