@@ -19,7 +19,7 @@ from gpucheck.images.tar import Entry
 from gpucheck.record import dataclass
 
 #: Counts up when the layout or what is kept changes.
-FORMAT: Final = 4
+FORMAT: Final = 5
 MAGIC: Final = f"gpucheck layer {FORMAT} {__version__}\n".encode()
 _END: Final = struct.Struct("<QII")
 _PIECE: Final = 1 << 20
