@@ -101,14 +101,31 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
+#: What comes after the numbers of a version, in PEP 440's order; nothing is a release.
+_PHASES = {"dev": -4, "a": -3, "alpha": -3, "b": -2, "beta": -2, "c": -1, "rc": -1, "pre": -1, "preview": -1, "post": 1}
+
+
+def _phase(version: str) -> tuple[int, int]:
+    """Where a version stands among those with its numbers: ``14.0.0rc1`` before ``14.0.0``."""
+    match = re.match(
+        r"v?\d[\d.]*?[-_.]?(dev|alpha|a|beta|b|rc|c|preview|pre|post)[-_.]?(\d*)", version.strip(), re.IGNORECASE
+    )
+    return (_PHASES[match[1].lower()], int(match[2] or 0)) if match else (0, 0)
+
+
 def satisfies(version: str, specifier: str) -> bool | None:
-    """Whether a version is in a specifier set such as ``>=3.2,<3.4``, by their numbers; None for what PEP 440 does not know."""
-    results = [_clause(release(version), clause.strip()) for clause in specifier.split(",") if clause.strip()]
+    """Whether a version is in a specifier set such as ``>=3.2,<3.4``; None for what PEP 440 does not know.
+
+    By their numbers: a pre-release counts as its release, which it nearly is. A clause that names a pre-release itself
+    (``==14.0.0rc1``) tells them apart.
+    """
+    results = [_clause(version, clause.strip()) for clause in specifier.split(",") if clause.strip()]
     return False if False in results else None if None in results else True
 
 
-def _clause(version: tuple[int, ...], clause: str) -> bool | None:
+def _clause(given: str, clause: str) -> bool | None:
     match = re.fullmatch(r"(===|==|!=|<=|>=|~=|<|>)\s*(\S+)", clause)
+    version = release(given)
     if not match or not version:
         return None
     operator, text = match[1], match[2]
@@ -123,6 +140,8 @@ def _clause(version: tuple[int, ...], clause: str) -> bool | None:
         return alike is (operator == "==") if operator in ("==", "!=") else None
     length = max(len(version), len(wanted))
     have, want = (numbers + (0,) * (length - len(numbers)) for numbers in (version, wanted))
+    if _phase(text)[0] < 0:
+        have, want = (*have, *_phase(given)), (*want, *_phase(text))
     return {
         "===": have == want,
         "==": have == want,

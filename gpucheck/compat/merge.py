@@ -73,6 +73,7 @@ def onto(image: Snapshot, node: Node) -> Snapshot:
         cuda=NOT_CALLED,
         libcuda=image.libcuda if own else Choice("libcuda.so.1", where, "ld.so.cache", ()),
         libcuda_copies=(*copies, library),
+        ptx_compiler=Choice("libnvidia-ptxjitcompiler.so.1", None, "unknown", ()),
     )  # fmt: skip
 
 

@@ -37,6 +37,8 @@ class Dlopen(kb.Row):
     measured: str = ""
     device_code: bool = False
     """Only when the opener holds device code: builds for CPUs have the same name."""
+    written: bool = False
+    """Only when the name is written in the opener: some of its versions open it, others do not."""
 
 
 @cache
@@ -77,7 +79,9 @@ def opened_by(system: System, elf: Elf) -> Iterator[tuple[str, Dlopen]]:
             number, origin = name.partition(".so.")[2].partition(".")[0], elf.path.rpartition("/")[0]
             path = row.opens.replace("{number}", number).replace("{origin}", origin)
             # A part that lies beside it, or does not in builds without it.
-            if "{origin}" not in row.opens or system.resolve(path) is not None:
+            if "{origin}" in row.opens and system.resolve(path) is None:
+                continue
+            if not row.written or written(system, elf, path):
                 yield path, row
 
 
@@ -119,8 +123,13 @@ def written_name(system: System, elf: Elf, start: str) -> str | None:
     """The first string in a file's read-only data that starts so and goes on as a file name: the exact minor version
     that libnvrtc opens its built-ins by is nowhere else.
     """
+    return written(system, elf, start, rb"[0-9][0-9.]{0,15}")
+
+
+def written(system: System, elf: Elf, start: str, rest: bytes = b"") -> str | None:
+    """The first string in a file's read-only data that is ``start`` and what matches ``rest``. Raises ``ElfError``, ``OSError``."""
     literal = b"\0" + start.encode()
-    pattern = re.compile(rb"\0(" + re.escape(start.encode()) + rb"[0-9][0-9.]{0,15})\0")
+    pattern = re.compile(rb"\0(" + re.escape(start.encode()) + rest + rb")\0")
     for section in read_sections(system, elf):
         if section.kind == SHT_PROGBITS and section.name.startswith(DATA_SECTIONS):
             if section.offset + section.size > system.status(elf.path).size:

@@ -10,6 +10,7 @@ from gpucheck.facts.installed import (
     Absent,
     Cached,
     DriverPart,
+    Late,
     Loaded,
     Loads,
     Lost,
@@ -42,6 +43,7 @@ from gpucheck.facts.machine import (
     Processor,
 )
 from gpucheck.facts.project import (
+    Asking,
     Compose,
     ComposeService,
     Dockerfile,
@@ -54,6 +56,7 @@ from gpucheck.facts.project import (
     Pyproject,
     Requirement,
     RequirementsFile,
+    Workload,
 )
 from gpucheck.facts.seen import Seen, Unseen, Why
 from gpucheck.facts.surroundings import (
@@ -79,6 +82,7 @@ __all__ = [
     "NO_PROJECT",
     "SCHEMA",
     "Absent",
+    "Asking",
     "Ban",
     "Cached",
     "Call",
@@ -110,6 +114,7 @@ __all__ = [
     "KernelDriver",
     "KernelMessage",
     "Kubernetes",
+    "Late",
     "Libc",
     "Library",
     "Loaded",
@@ -149,6 +154,7 @@ __all__ = [
     "Unseen",
     "Wheel",
     "Why",
+    "Workload",
 ]
 
 #: Counts up when a field changes its meaning; a snapshot of another number is refused.
@@ -218,6 +224,8 @@ class Snapshot:
     preloads: Seen[tuple[Preload, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "preloading was not looked at")
     labels: Seen[tuple[FalseLabel, ...]] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no image's labels were looked at")
     """Of an image: those of its labels that are not true."""
+    ptx_compiler: Choice | None = None
+    """What ``libnvidia-ptxjitcompiler.so.1`` gives, which libcuda opens to compile PTX; None where it was not looked up."""
 
     locked_memory: Seen[int] | Unseen = Unseen(Why.NOT_APPLICABLE, (), "no limit was looked at")
     """Bytes that a process may lock in memory, where that is limited (``ulimit -l``)."""

@@ -120,6 +120,24 @@ class Misfit:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """A module that lacks something when it is imported after a framework, and has it when it is imported first."""
+
+    name: str
+    """The distribution that it belongs to."""
+    module: str
+    """Its file."""
+    soname: str
+    """The library that both ask for."""
+    path: str
+    """The file that the framework's process has under that name."""
+    alone: str
+    """The file that the module gets by itself."""
+    version: str
+    """The symbol version that the first does not define: ``GLIBCXX_3.4.20``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loads:
     """What importing and using a framework would load, as the model of the dynamic linker has it. Nothing was executed."""
 
@@ -132,6 +150,7 @@ class Loads:
     missing: tuple[Absent, ...]
     misfits: tuple[Misfit, ...]
     unread: tuple[str, ...]
+    late: tuple[Late, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +158,7 @@ class Tool:
     """A program or file that frameworks compile kernels with."""
 
     kind: str
-    """``ptxas``, ``libdevice``, ``compiler``, ``header`` (Python.h) or ``libcuda`` (the name that Triton links with)."""
+    """``ptxas``, ``libdevice``, ``compiler``, ``header`` (Python.h), ``libcuda`` (the name that Triton links with), ``nvcc``, ``libnvvm``."""
     user: str
     """Who looks for it: ``triton 3.5.0``."""
     path: str

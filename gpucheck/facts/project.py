@@ -143,6 +143,28 @@ class ComposeService:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """What a container of a pod asks for."""
+
+    container: str
+    resource: str
+    """``nvidia.com/gpu``."""
+    count: int
+    role: str
+    """``init`` for one that ends before the others start; '' for one that runs beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod in a Kubernetes manifest, or an object that makes pods, and who asks for GPUs in it."""
+
+    kind: str
+    name: str
+    asking: tuple[Asking, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compose:
     """A compose file."""
 
@@ -165,3 +187,5 @@ class Project:
     ci: tuple[tuple[str, str], ...]
     """Continuous integration: (name, file)."""
     compose: tuple[Seen[Compose] | Unseen, ...] = ()
+    manifests: tuple[Seen[tuple[Workload, ...]] | Unseen, ...] = ()
+    """Kubernetes manifests that ask for GPUs, one for each file."""

@@ -11,6 +11,7 @@ from gpucheck.elf import ElfError, find, read_elf
 from gpucheck.elf.resolution import considered, there
 from gpucheck.elf.sections import read_forward_compatibility
 from gpucheck.facts import Choice, Compat, Distributed, Library, Python
+from gpucheck.kb.packages import wheels_with
 from gpucheck.system import System
 from gpucheck.versions import CudaVersion
 
@@ -201,7 +202,7 @@ def _owner(owners: dict[tuple[str, str], Distributed], path: str, stem: str) -> 
     CUDA 13 wheels carry no suffix and share nvidia/cu13/lib; older ones are nvidia-NAME-cuNN. cuDNN, NCCL and NVSHMEM
     keep folders of their own, which the -cu12 and -cu13 wheels both write.
     """
-    packages, _, below = path.partition("/nvidia/")
+    packages, _, below = path.rpartition("/nvidia/")
     middle = _OWNERS.get(stem)
     if not middle or not below:
         return ""
@@ -218,6 +219,9 @@ def _owner(owners: dict[tuple[str, str], Distributed], path: str, stem: str) -> 
             if middle not in ("cudnn", "nccl", "nvshmem", "cusparselt")
             else []
         )
+        # Of two CUDA majors in one folder the name tells: libcudart.so.11.0 is that of -cu11.
+        shippers = {row.wheel for row in wheels_with(path.rpartition("/")[2])}
+        candidates = [dist for dist in candidates if dist.name in shippers] or candidates
     return f"{candidates[0].name} {candidates[0].version}" if len(candidates) == 1 else ""
 
 

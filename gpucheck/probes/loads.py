@@ -12,6 +12,7 @@ from gpucheck.elf import ElfError
 from gpucheck.facts import (
     Absent,
     Framework,
+    Late,
     Libc,
     Library,
     Loaded,
@@ -27,7 +28,7 @@ from gpucheck.facts import (
 from gpucheck.kb.packages import wheels
 from gpucheck.markers import release
 from gpucheck.probes.libraries import folders
-from gpucheck.probes.python import parse_assignments
+from gpucheck.probes.python import parse_assignments, search_path
 from gpucheck.probes.suspicion import is_known, suspicion
 from gpucheck.probes.text import read_text
 from gpucheck.record import replace
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Libraries whose version starts with that of the toolkit that they come with.
 OF_TOOLKIT: Final = ("libcublas.", "libcublasLt.", "libcudart.", "libnvrtc.", "libnvJitLink.")
+#: From this glibc on, an error within a constructor outlives dlopen(3): cuDNN 8.7 takes it for its own (pytorch#97041).
+KEEPS_ERRORS: Final = (2, 34)
 #: What stands for programs that are no Python frameworks.
 ANY_PROGRAM: Final = "any program"
 #: Of which it is known what their import opens by name: kb/imports.toml and kb/dlopens.toml.
@@ -67,7 +70,7 @@ def loads(
             found.append(Loads(framework.name, framework.version, framework.location, "", (), (), (), ()))
             continue
         try:
-            found.append(_followed(system, environments, framework, libraries, why))
+            found.append(_followed(system, environments, framework, libraries, why, libc))
         except (ElfError, OSError) as error:
             unread = (str(error),)
             found.append(Loads(framework.name, framework.version, framework.location, why, (), (), (), unread))
@@ -83,18 +86,30 @@ def loads(
 
 
 def _followed(
-    system: System, environments: Sequence[Python], framework: Framework, libraries: tuple[Library, ...], why: str
+    system: System,
+    environments: Sequence[Python],
+    framework: Framework,
+    libraries: tuple[Library, ...],
+    why: str,
+    libc: Seen[Libc] | Unseen,
 ) -> Loads:
     from gpucheck.libs.imports import import_closure
     from gpucheck.libs.targets import find_distribution
+    from gpucheck.probes.orders import late
 
-    here = [each for each in environments if framework.location in each.packages]
+    here = [
+        replace(each, packages=search_path(each, environments))
+        for each in environments
+        if framework.location in each.packages
+    ]
     target = find_distribution(system, framework.name, here)
     if target is None:
         raise ElfError(framework.location, f"no list of files of {framework.name}")
     interpreter = _interpreter(system, target, environments)
     closure = import_closure(system, target, interpreter)
     missing = tuple(_missing(system, closure, libraries))
+    if not (isinstance(libc, Seen) and release(libc.value.version) >= KEEPS_ERRORS):
+        missing = tuple(each for each in missing if each.soname != "libnvrtc.so")
     if framework.name.startswith("cupy-"):
         missing = tuple(_missing_of_cupy(system, framework, closure, missing, libraries))
     if framework.name == "tensorflow":
@@ -102,7 +117,13 @@ def _followed(
     if framework.name == "jax":
         missing = (*missing, *_missing_of_jax(system, framework, closure, missing, libraries))
     found = _summary(system, framework.name, framework.version, framework.location, why, closure, missing, libraries)
-    return replace(found, libraries=(*found.libraries, *_by_plain_name(system, framework, found, libraries)))
+    others = _by_plain_name(system, framework, found, libraries)
+    if framework.name == "tensorflow":
+        others = _listed(system, framework, interpreter, found, libraries)
+    after: tuple[Late, ...] = ()
+    if framework.name == "torch" and not interpreter.process.linker.musl:
+        after = tuple(late(system, target, interpreter, _interpreter(system, target, environments)))
+    return replace(found, libraries=(*found.libraries, *others), late=after)
 
 
 def _by_plain_name(
@@ -246,15 +267,7 @@ def _missing_of_tensorflow(
     """
     from gpucheck.elf import find
 
-    text = read_text(system, framework.evidence)
-    said = parse_assignments(text.value) if isinstance(text, Seen) else {}
-    cudnn = said.get("cudnn_version", "9").partition(".")[0]
-    asked = [
-        row.soname
-        for row in wheels()
-        if row.cuda == framework.cuda_major and row.library in ("cudart", "cublas", "cufft", "cusparse")
-    ]
-    asked = [*dict.fromkeys(asked), f"libcudnn.so.{cudnn}"]
+    asked = _asked_by_tensorflow(system, framework)
     found = {each.soname for each in closure.resolutions if each.path and not each.fatal}
     known = {each.soname for each in closure.resolutions}
     stems = tuple(f"{name.partition('.so')[0]}." for name in asked)
@@ -301,6 +314,32 @@ def _missing_of_jax(
         known = {*found, *(each.soname for each in missing), *(each.soname for each in libraries)}
         if known.isdisjoint(names) and not any(find(system, name).path for name in names):
             yield Absent(list(names)[-1], _plugin(framework), "first use of a GPU", "", ())
+
+
+def _asked_by_tensorflow(system: System, framework: Framework) -> list[str]:
+    text = read_text(system, framework.evidence)
+    said = parse_assignments(text.value) if isinstance(text, Seen) else {}
+    cudnn = said.get("cudnn_version", "9").partition(".")[0]
+    asked = [
+        row.soname
+        for row in wheels()
+        if row.cuda == framework.cuda_major and row.library in ("cudart", "cublas", "cufft", "cusparse")
+    ]
+    return [*dict.fromkeys(asked), f"libcudnn.so.{cudnn}"]
+
+
+def _listed(
+    system: System, framework: Framework, interpreter: Interpreter, found: Loads, libraries: tuple[Library, ...]
+) -> Iterator[Loaded]:
+    """What TensorFlow opens when it lists devices, as far as no row of the table says so of this build."""
+    process = interpreter.process
+    caller = next((item for item in process.objects if "/libtensorflow_framework.so" in item.path), None)
+    known = {each.soname for each in found.libraries}
+    versions = {library.real: library for library in libraries}
+    for name in _asked_by_tensorflow(system, framework) if caller else ():
+        outcome = process.would_open(name, caller) if name not in known else None
+        if outcome and outcome.path and not outcome.fatal and outcome.how != "resident":
+            yield _loaded(system, name, outcome, versions, {})
 
 
 def _is_stump(system: System, each: Resolution) -> bool:
@@ -369,9 +408,18 @@ def _missing(system: System, closure: Closure, libraries: tuple[Library, ...]) -
         seen.add(each.soname)
         odd = next((c for c in each.candidates if not c.skipped.startswith(("not there", "no such directory"))), None)
         why = each.fatal or (f"{odd.path}: {odd.skipped}" if odd else "")
-        copies = tuple(library.path for library in libraries if library.soname == each.soname)
         requester = (system.resolve(each.requester) or each.requester) if each.requester else ""
+        copies = tuple(library.path for library in libraries if library.soname == each.soname)
+        if each.soname.endswith(".so") and "/" not in each.soname:
+            copies = _numbered(system, each.soname, requester, libraries)
         yield Absent(each.soname, requester, current, why, copies)
+
+
+def _numbered(system: System, name: str, requester: str, libraries: tuple[Library, ...]) -> tuple[str, ...]:
+    """The files that a name without a number could be a link to: ``libnvrtc.so.11.2``, or ``libnvrtc-672ee683.so.11.2`` of a bundle."""
+    beside = system.glob(f"{requester.rpartition('/')[0]}/{name[:-3]}*.so.*") if requester else ()
+    known = (library.path for library in libraries if library.soname.startswith(f"{name}."))
+    return tuple(dict.fromkeys((*(path for path in beside if "builtins" not in path), *known)))
 
 
 def _misfits(closure: Closure) -> Iterator[Misfit]:

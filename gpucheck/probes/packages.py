@@ -10,7 +10,7 @@ from typing import Final
 
 from gpucheck.facts import Distributed, Host, Lost, Need, Overlap, Packages, Python, Seen, Unseen, Wheel, Why
 from gpucheck.markers import holds
-from gpucheck.probes.python import canonical, telling
+from gpucheck.probes.python import canonical, search_path, telling
 from gpucheck.system import NotKept, System
 
 #: Requirements stand in the head of METADATA, before the description.
@@ -103,7 +103,9 @@ def _needs(
         lines = re.findall(r"^Requires-Dist:\s*(.+?)\s*$", head, re.MULTILINE)
         written[dist] = [found for line in lines if (found := _requirement(line))]
     for environment in environments:
-        here = {dist.name: dist for dist in installed if dist.location in environment.packages}
+        order = {folder: place for place, folder in enumerate(search_path(environment, environments))}
+        found = sorted((dist for dist in installed if dist.location in order), key=lambda dist: -order[dist.location])
+        here = {dist.name: dist for dist in found}
         # The lists of cuda-toolkit repeat a few long conditions.
         true_here = cache(partial(holds, python=environment.version, machine=host.architecture))
         valid = [

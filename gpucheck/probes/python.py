@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gpucheck.elf import Elf, ElfError, read_elf
@@ -98,6 +98,16 @@ def _python_version(packages: tuple[str, ...]) -> str:
 def _pythonpath(system: System) -> tuple[str, ...]:
     parts = system.env.get("PYTHONPATH", "").split(":")
     return tuple(part for part in parts if part.startswith("/") and system.glob(f"{part.rstrip('/')}/*.dist-info"))
+
+
+def search_path(environment: Python, environments: Sequence[Python]) -> tuple[str, ...]:
+    """The folders of packages on an environment's sys.path: those of PYTHONPATH come before its own.
+
+    What PYTHONPATH itself names is imported by the first environment's interpreter.
+    """
+    extra = [path for each in environments if each.chosen_by == "PYTHONPATH" for path in each.packages]
+    own = environments[0] if environment.chosen_by == "PYTHONPATH" and environments else environment
+    return tuple(dict.fromkeys((*extra, *own.packages)))
 
 
 def distributions(system: System, environments: tuple[Python, ...]) -> tuple[Distributed, ...]:

@@ -61,6 +61,9 @@ def suspicion(
             return f"which parts of {need.name} [{need.extra}] asks for is not known"
         if need.specifier and satisfies(need.version, need.specifier) is not True:
             return f"{need.name} is {need.version}, not {need.specifier}"
+    if not any(each.path.startswith(f"{framework.location}/nvidia/") for each in libraries):
+        # Its RPATH leads to the folders beside it, wherever else on sys.path they are.
+        return "its CUDA libraries are not beside it"
     return ""
 
 

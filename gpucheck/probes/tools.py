@@ -1,4 +1,4 @@
-"""What frameworks compile kernels with: Triton's ptxas, a C compiler, libdevice; and the linker's cache that Triton asks."""
+"""What frameworks compile kernels with: ptxas, nvcc, a C compiler, libdevice, libnvvm; and the linker's cache that Triton asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gpucheck import kb
-from gpucheck.elf import ElfError, find_native_linker
+from gpucheck.elf import ElfError, find, find_native_linker
 from gpucheck.elf.cache import read_cache
 from gpucheck.facts import Cached, Distributed, Python, Seen, Tool, Unseen, Why
 from gpucheck.markers import release
@@ -26,22 +26,28 @@ def tools(
     installed: tuple[Distributed, ...],
     cache: Seen[tuple[Cached, ...]] | Unseen,
 ) -> Seen[tuple[Tool, ...]] | Unseen:
-    """The tools of Triton and of XLA, for those of them that are installed; ABSENT when none is."""
+    """The tools of Triton, XLA, FlashInfer and numba, for those of them that are installed; ABSENT when none is."""
     found: list[Tool] = []
     for dist in installed:
         if dist.name in TRITON and system.resolve(f"{dist.location}/triton"):
             found += _triton(system, dist, cache, environments)
-        if dist.name in ("tensorflow", "jax") and (dist.name == "tensorflow" or _has_plugin(installed, dist.location)):
+        if dist.name == "flashinfer-python" and not _has(installed, dist.location, "flashinfer-jit-cache"):
+            found.append(_nvcc(system, dist))
+        if dist.name == "numba" and system.resolve(f"{dist.location}/numba/cuda"):
+            found.append(_libnvvm(system, dist, environments))
+        if dist.name in ("tensorflow", "jax") and (
+            dist.name == "tensorflow" or _has(installed, dist.location, r"jax-cuda\d+-plugin")
+        ):
             found.append(_libdevice(system, dist))
         if re.fullmatch(r"cupy-cuda1[23]x", dist.name) and release(dist.version) >= WITHOUT_HEADERS:
             found.append(_headers(system, dist))
     if not found:
-        return Unseen(Why.ABSENT, (), "neither Triton nor XLA is installed")
-    return Seen(tuple(found), "the files of Triton and XLA")
+        return Unseen(Why.ABSENT, (), "nothing is installed that compiles kernels")
+    return Seen(tuple(found), "the files of what compiles kernels")
 
 
-def _has_plugin(installed: tuple[Distributed, ...], location: str) -> bool:
-    return any(dist.location == location and re.fullmatch(r"jax-cuda\d+-plugin", dist.name) for dist in installed)
+def _has(installed: tuple[Distributed, ...], location: str, name: str) -> bool:
+    return any(dist.location == location and re.fullmatch(name, dist.name) for dist in installed)
 
 
 def _first(system: System, places: Sequence[str]) -> str:
@@ -181,6 +187,37 @@ def _libdevice(system: System, dist: Distributed) -> Tool:
     places = [f"{root}/nvvm/libdevice/libdevice*.bc" for root in roots if root.startswith("/")]
     places += [f"{root}/libdevice/libdevice*.bc" for root in roots if root.startswith("/usr/lib")]
     return Tool("libdevice", f"{dist.name} {dist.version}", _first(system, places), None, tuple(places))
+
+
+# -- FlashInfer, numba -------------------------------------------------------------------------------------------------
+
+
+def _nvcc(system: System, dist: Distributed) -> Tool:
+    """FlashInfer's get_cuda_path and build: flashinfer/jit/cpp_ext.py of 0.6.4. Without its cache of compiled kernels it builds them."""
+    user = f"{dist.name} {dist.version}"
+    if chosen := system.env.get("FLASHINFER_NVCC"):
+        return Tool("nvcc", user, _first(system, [chosen]), None, (f"FLASHINFER_NVCC={chosen}",))
+    home = system.env.get("CUDA_HOME") or system.env.get("CUDA_PATH")
+    if not home and (path := _on_path(system, "nvcc")):
+        return Tool("nvcc", user, path, None, ())
+    place = f"{home or '/usr/local/cuda'}/bin/nvcc"
+    return Tool("nvcc", user, _first(system, [place]), None, (place, *(() if home else ("nvcc on PATH",))))
+
+
+def _libnvvm(system: System, dist: Distributed, environments: Sequence[Python]) -> Tool:
+    """What numba compiles for GPUs with: numba/cuda/cuda_paths.py of 0.57.1; numba-cuda also looks into NVIDIA's wheels."""
+    homes = [home for name in ("CUDA_HOME", "CUDA_PATH") for home in folders(system, name)][:1] or ["/usr/local/cuda"]
+    roots = [f"{each.prefix.rstrip('/')}/{place}" for each in environments if dist.location in each.packages for place in ("lib", "nvvm/lib64")]  # fmt: skip
+    roots += [f"{home}/nvvm/lib64" for home in homes]
+    roots += [f"{dist.location}/nvidia/{place}" for place in ("cuda_nvcc/nvvm/lib64", "cu13/lib", "cu13/nvvm/lib64")]
+    places = [f"{root}/libnvvm.so*" for root in roots]
+    path = _first(system, places)
+    if not path:
+        try:
+            path = find(system, "libnvvm.so").path or ""
+        except (ElfError, OSError):
+            path = "unknown"
+    return Tool("libnvvm", f"{dist.name} {dist.version}", path, None, tuple(places))
 
 
 # -- the linker's cache ------------------------------------------------------------------------------------------------

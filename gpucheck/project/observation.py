@@ -11,6 +11,7 @@ from gpucheck.project.answers import parse_answers
 from gpucheck.project.compose import parse_compose
 from gpucheck.project.dockerfile import parse_dockerfile
 from gpucheck.project.locks import lock_of, parse_lock
+from gpucheck.project.manifests import asks, parse_manifests
 from gpucheck.project.pyproject import parse_pyproject
 from gpucheck.project.requirements import read_requirements
 from gpucheck.project.text import LOCK_LIMIT, read_lines
@@ -29,6 +30,7 @@ CI: Final = (
     ("GitLab CI", "/.gitlab-ci.yml"),
     ("Jenkins", "/Jenkinsfile"),
 )
+MANIFESTS: Final = ("/*.y*ml", "/k8s/*.y*ml", "/kubernetes/*.y*ml", "/manifests/*.y*ml", "/deploy/*.y*ml")
 #: A folder with more is no project.
 MANY: Final = 50
 
@@ -80,7 +82,13 @@ def project(system: System, day: str) -> Seen[Project] | Unseen:
         # One file is a lock; of several it is not known which is installed, they stay requirements.
         if len(usual) == 1:
             lock = Seen[Lock](lock_of(usual[0]), usual[0].path)
-    if not (requirements or dockerfiles) and _absent(pyproject) and _absent(lock):
+    manifests = tuple(
+        parse_manifests(text)
+        for path in _glob(system, MANIFESTS)
+        for text in (read_lines(system, path),)
+        if isinstance(text, Seen) and asks(text.value)
+    )
+    if not (requirements or dockerfiles or manifests) and _absent(pyproject) and _absent(lock):
         tried = ("pyproject.toml", *LOCKS, *(pattern.lstrip("/") for pattern in (*REQUIREMENTS, *DOCKERFILES)))
         return Unseen(Why.ABSENT, tried, "there is neither a pyproject.toml nor a requirements file nor a Dockerfile")
     answers = read_lines(system, ANSWERS)
@@ -98,6 +106,7 @@ def project(system: System, day: str) -> Seen[Project] | Unseen:
                 for path in _glob(system, COMPOSE)
                 for text in (read_lines(system, path),)
             ),
+            manifests=manifests,
         ),
         ".",
     )

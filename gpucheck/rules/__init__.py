@@ -1,6 +1,6 @@
 """All rules, from the bottom of the stack up. A new rule is one function in a file of its layer and one name here."""
 
-from gpucheck.rules.compilers import libdevice_missing, triton_cannot_compile
+from gpucheck.rules.compilers import compiler_missing, libdevice_missing, triton_cannot_compile
 from gpucheck.rules.compiling import (
     compiler_for_other_cuda,
     cuda_headers_missing,
@@ -105,6 +105,7 @@ from gpucheck.rules.libcuda import (
     libcuda_off_loader_path,
     libcuda_outside_store,
     libcuda_unloadable,
+    ptx_compiler_missing,
 )
 from gpucheck.rules.libraries import (
     c_library_too_old,
@@ -142,6 +143,7 @@ from gpucheck.rules.projects import (
     gpu_extra_missing,
     image_cannot_run_build,
     lock_missing,
+    pod_gpus_add_up,
     project_unread,
     wheel_index_contradicts_lock,
 )
@@ -263,6 +265,7 @@ RULES: tuple[Rule, ...] = (
     libcuda_in_image,
     compat_always_used,
     libcuda_missing,
+    ptx_compiler_missing,
     driver_answers_nonsense,
     driver_does_not_answer,
     gpu_unreached,
@@ -301,6 +304,7 @@ RULES: tuple[Rule, ...] = (
     ptx_newer_than_driver,
     triton_cannot_compile,
     libdevice_missing,
+    compiler_missing,
     cuda_headers_missing,
     compiler_for_other_cuda,
     host_compiler_too_new,
@@ -340,4 +344,5 @@ RULES: tuple[Rule, ...] = (
     base_image_retired,
     base_image_unpinned,
     lock_missing,
+    pod_gpus_add_up,
 )

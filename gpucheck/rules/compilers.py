@@ -1,4 +1,4 @@
-"""What Triton and XLA compile kernels with."""
+"""What Triton, XLA, FlashInfer and numba compile kernels with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def triton_cannot_compile(snapshot: Snapshot) -> Iterator[Complaint]:
     Remedy: by what is missing: TRITON_LIBCUDA_PATH, TRITON_PTXAS_PATH, a C compiler and Python's headers.
     Reference: https://github.com/triton-lang/triton/issues/1981
     """
-    tools = [tool for tool in seen(snapshot.tools, ()) or () if tool.user.split(" ")[0] != "tensorflow"]
+    tools = seen(snapshot.tools, ()) or ()
     by_kind = {tool.kind: tool for tool in tools}
     if "compiler" not in by_kind:
         return
@@ -126,3 +126,46 @@ def libdevice_missing(snapshot: Snapshot) -> Iterator[Complaint]:
             (Evidence("libdevice.10.bc is not there", ", ".join(tool.tried[:4])),),
             f"{installs(snapshot, framework.location, wheel)}, or: export XLA_FLAGS=--xla_gpu_cuda_data_dir=/usr/local/cuda",
         )
+
+
+@rule(Layer.FRAMEWORK, follows=("toolkit-home-wrong",))
+def compiler_missing(snapshot: Snapshot) -> Iterator[Complaint]:
+    """A package that compiles its kernels for the GPU when they are first used finds no compiler.
+
+    FlashInfer, which vLLM and SGLang choose for some models and GPUs, builds its kernels with nvcc unless flashinfer-jit-cache has them
+    ("Could not find nvcc and default cuda_home='/usr/local/cuda' doesn't exist"). numba compiles functions under `@cuda.jit` with
+    libnvvm of a toolkit ("libNVVM cannot be found"). What they do not compile, and numba's functions for the CPU, are not concerned.
+
+    Confirm: `nvcc --version`; `numba -s | grep -A5 'CUDA Libraries'`.
+    Remedy: a toolkit of torch's CUDA version, or packages that bring the kernels or the compiler.
+    Reference: https://github.com/flashinfer-ai/flashinfer/issues/1919
+    """
+    tools = seen(snapshot.tools, ()) or ()
+    for tool in tools:
+        if tool.path or tool.kind not in ("nvcc", "libnvvm") or not reading.reached(snapshot):
+            continue
+        if tool.kind == "libnvvm" and any(framework.gpu for framework in snapshot.frameworks):
+            # numba is there for the CPU far more often; only where nothing else uses the GPU it may well be meant for it.
+            continue
+        package = tool.user.partition(" ")[0]
+        user, remedy = ("FlashInfer's kernels", NVCC) if tool.kind == "nvcc" else ("functions under @cuda.jit", LIBNVVM)
+        yield Complaint(
+            Severity.NOTE,
+            f"{tool.user} finds no {tool.kind}: {user} cannot be compiled",
+            f"It compiles them when they are first used, and then stops; what uses {package} otherwise does not notice.",
+            (Evidence(f"{tool.kind} is not there", ", ".join(tool.tried[:4])),),
+            remedy.format(cuda=_toolkit(snapshot)),
+        )
+
+
+NVCC = (
+    "Install nvcc of CUDA {cuda} (package cuda-nvcc) and set CUDA_HOME, or install the compiled kernels: "
+    "pip install flashinfer-jit-cache (from FlashInfer's index), or have the program use another attention"
+)
+LIBNVVM = "If GPU code is to run: install a CUDA toolkit and set CUDA_HOME, or: pip install 'numba-cuda[cu12]' (conda install cuda-nvcc)"
+
+
+def _toolkit(snapshot: Snapshot) -> str:
+    """The CUDA version that torch is built with."""
+    built = next((str(each.cuda) for each in snapshot.frameworks if each.name == "torch" and each.cuda), "")
+    return built or "the framework"

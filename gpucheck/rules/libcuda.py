@@ -367,3 +367,47 @@ def driver_needs_glibc(snapshot: Snapshot) -> Iterator[Complaint]:
         ),
         "Use an image that is built on glibc, for example python:3.12-slim (Debian) instead of python:3.12-alpine",
     )
+
+
+#: From this branch on libcuda opens the compiler by its name: measured from 450.248.02 to 555.58.02; 418 has the name elsewhere.
+OPENS_COMPILER = 450
+
+
+@rule(Layer.USER_DRIVER, follows=("driver-version-mismatch", "libcuda-unloadable", "compute-capability-not-granted"))
+def ptx_compiler_missing(snapshot: Snapshot) -> Iterator[Complaint]:
+    """libnvidia-ptxjitcompiler.so.1 is missing beside libcuda: the driver cannot compile PTX.
+
+    libcuda opens it when a program brings PTX and no code for the GPU itself: JAX and numba always do, others on a GPU that is newer
+    than they are. They stop with "PTX JIT compiler library not found" (CUDA_ERROR_JIT_COMPILER_NOT_FOUND, 221); programs that have code
+    for the GPU run. Driver files that were mounted or copied one by one, and distributions that package it apart, leave it out.
+
+    Confirm: `ldconfig -p | grep ptxjitcompiler`.
+    Remedy: install it in the driver's version, or have the container toolkit mount the driver instead of single files.
+    Reference: https://github.com/jax-ml/jax/issues/9644
+    """
+    comes_from_host(snapshot)
+    compiler, chosen = snapshot.ptx_compiler, reading.chosen_libcuda(snapshot)
+    if compiler is None:
+        raise CannotTell("libnvidia-ptxjitcompiler.so.1 was not looked up")
+    if compiler.path or compiler.fatal or compiler.how == "unknown" or chosen is None or chosen.kind != "driver":
+        return
+    branch = int(chosen.version.split(".")[0]) if chosen.version else 0
+    if branch < OPENS_COMPILER:
+        return
+    inside = reading.in_container(snapshot)
+    yield Complaint(
+        Severity.WARNING,
+        "libnvidia-ptxjitcompiler.so.1 is not beside libcuda: the driver cannot compile PTX",
+        "libcuda opens it by this name for PTX, which JAX and numba always bring, others only for GPUs that are newer than they are.",
+        (
+            Evidence("libnvidia-ptxjitcompiler.so.1 is not found", "dynamic linker"),
+            Evidence(f"libcuda {chosen.version}, found by {snapshot.libcuda.how}", chosen.path),
+        ),
+        f"Have the container toolkit mount the whole driver (--gpus all, NVIDIA_DRIVER_CAPABILITIES=compute,utility) instead of single files; "
+        f"on the host libnvidia-ptxjitcompiler.so.{chosen.version} must be there"
+        if inside
+        else distributions.command(
+            snapshot, distributions.LIBCUDA, "Install the driver's compute libraries as a whole", branch=str(branch)
+        )
+        + f" (it brings libnvidia-ptxjitcompiler.so.{chosen.version}; Debian: libnvidia-ptxjitcompiler1)",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpucheck.facts import Absent, Loaded, Loads, Misfit, Need, Seen, Snapshot, Unseen
+from gpucheck.facts import Absent, Library, Loaded, Loads, Misfit, Need, Seen, Snapshot, Unseen
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.kb.packages import Wheel, wheels_with
 from gpucheck.markers import release
@@ -85,8 +85,14 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
     names = ", ".join(_file(each.soname) for each in loads.missing[:3])
     more = f" and {len(loads.missing) - 3} more" if len(loads.missing) > 3 else ""
     preloadable = loads.name == "onnxruntime-gpu" and all(each.copies for each in loads.missing)
+    mistaken = _mistaken(snapshot, loads)
     cause = f"{_file(first.requester)} asks for it ({first.when}); it is in no folder that the dynamic linker searches."
     later = _asked_later(loads)
+    if mistaken:
+        cause = (
+            f"{loads.name} then opens the first file in {mistaken.path.rpartition('/')[0]} that has the name without its number, "
+            f"and {_file(mistaken.path)} of {mistaken.owner or 'another CUDA'} has it too."
+        )
     if first.why:
         cause = f"What is there by that name cannot be used: {first.why}."
     elif later:
@@ -96,11 +102,14 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
     severity = reading.lacking(snapshot)
     return Complaint(
         # onnxruntime.preload_dlls() and `import torch` are the documented ways; whether a program calls them is not seen.
-        Severity.WARNING if (preloadable or later) and severity is Severity.ERROR else severity,
+        # Which of two files is the first depends on the order in which the file system lists them.
+        Severity.WARNING if (preloadable or later or mistaken) and severity is Severity.ERROR else severity,
         f"{titled(loads)} does not find {names}{more}",
         cause,
         (*_lost(loads.missing), *_others(loads.missing, snapshot)),
-        _bring(snapshot, loads, preloadable),
+        (f"pip uninstall -y {mistaken.owner.partition(' ')[0]}" if mistaken.owner else f"Remove {mistaken.path}")
+        if mistaken
+        else _bring(snapshot, loads, preloadable),
         decisive=reading.import_names(snapshot, *(_file(each.soname) for each in loads.missing)),
     )
 
@@ -119,6 +128,29 @@ def _asked_later(loads: Loads) -> bool:
     )
 
 
+def _mistaken(snapshot: Snapshot, loads: Loads) -> Library | None:
+    """The library of another CUDA that torch may take for the one that it lacks.
+
+    Where its own search fails, torch opens what ``nvidia/cuda_runtime/lib/libcudart.so.*[0-9]`` and its like give in the folders
+    of sys.path: _preload_cuda_deps in torch/__init__.py.
+    """
+    if loads.name != "torch":
+        return None
+    folders = {path.rpartition("/")[0] for each in loads.missing for path in each.copies}
+    names = {_file(each.soname) for each in loads.missing}
+    return next(
+        (
+            library
+            for library in snapshot.libraries
+            if library.kind == "wheel"
+            and library.path.rpartition("/")[0] in folders
+            and library.soname not in names
+            and any(library.soname.partition(".so.")[0] == name.partition(".so.")[0] for name in names)
+        ),
+        None,
+    )
+
+
 def _file(soname: str) -> str:
     return soname.rsplit("/", 1)[-1]
 
@@ -134,6 +166,9 @@ def _others(missing: tuple[Absent, ...], snapshot: Snapshot) -> Iterator[Evidenc
     """Copies that the search does not come by, and libraries of the same kind under other names."""
     for each in missing[:3]:
         name = _file(each.soname)
+        if name.endswith(".so"):
+            yield from (Evidence(f"{_file(path)} is there, {name} is not", path) for path in each.copies[:1])
+            continue
         yield from (Evidence(f"{name} is on disk, in no folder that is searched", path) for path in each.copies[:1])
         stem = name.partition(".so")[0]
         other = next(
@@ -163,6 +198,10 @@ def _bring(snapshot: Snapshot, loads: Loads, preloadable: bool) -> str:
     if release(loads.version) < AND_CUDA:
         del extras["tensorflow"]
     copies = [path for each in loads.missing for path in each.copies]
+    if _file(loads.missing[0].soname).endswith(".so") and copies:
+        requester = loads.missing[0].requester
+        link = f"{requester.rpartition('/')[0]}/{_file(loads.missing[0].soname)}"
+        return f"ln -s {copies[0]} {link}, or install a newer {loads.name}"
     if loads.name in extras and not all(each.copies for each in loads.missing):
         return installs(snapshot, loads.location, extras[loads.name])
     if loads.missing[0].why:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpucheck.facts import Loads, Seen, Snapshot, Unseen, Why
+from gpucheck.facts import Library, Loaded, Loads, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
 from gpucheck.markers import release
 from gpucheck.rules.rule import CannotTell, Layer, need, rule, seen
@@ -46,50 +46,52 @@ def loading_differs_from_prediction(snapshot: Snapshot) -> Iterator[Complaint]:
 
 @rule(Layer.LIBRARIES, follows=("libraries-do-not-fit", "library-parts-mixed", "library-older-than-required"))
 def import_order_decides(snapshot: Snapshot) -> Iterator[Complaint]:
-    """Two frameworks bring different copies of one CUDA library, and the one that is imported first decides which is used.
+    """Two packages find different copies of one library, and the one that is imported first decides which is used.
 
     The dynamic linker keeps one file for each name (SONAME). When tensorflow or cupy takes libcublas or libnccl from the system and
     torch or jax has a newer one in its wheels, importing the first one first gives the second one the older copy: "undefined
-    symbol: ncclCommRegister", "Outdated cuBLAS installation", a crash - and all is well in the other order.
+    symbol: ncclCommRegister", "Outdated cuBLAS installation", a crash - and all is well in the other order. In the same way torch
+    may make the system's libstdc++ the one of all that is imported later, while the environment has a newer one: "version
+    `GLIBCXX_3.4.20' not found".
 
     Confirm: import them in both orders; `gpucheck trace -- python -c "import cupy, torch"`.
     Remedy: import the one with the newer copy first, or take the older copy off the search path.
     Reference: https://github.com/rapidsai/cugraph/issues/4465
     """
     loads = seen(snapshot.loads, ()) or ()
+    late = [(each, module) for each in loads for module in each.late]
+    for each, module in late[:3]:
+        folder = module.alone.rpartition("/")[0]
+        yield Complaint(
+            Severity.WARNING,
+            f"{module.name} fails when it is imported after {each.name}: {module.soname} has no {module.version} then",
+            f"{each.name} makes {module.path} the one that every later library gets; by itself {module.name} gets {module.alone}.",
+            (
+                Evidence(f"{module.path}: version `{module.version}' not found", f"required by {module.module}"),
+                Evidence(f"{module.soname} that it gets alone", module.alone),
+            ),
+            f"import {module.name} before {each.name}, or make both take the newer one: "
+            f"export LD_LIBRARY_PATH={folder}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}",
+        )
     for each in loads:
-        others = [one for one in loads if one.location == each.location and one.name != each.name and one.location]
-        for part in each.libraries:
-            if (
-                part.how not in ("LD_LIBRARY_PATH", "ld.so.cache", "ld.so.conf", "default")
-                or not part.version
-                or not others
-            ):
-                continue
-            wheel = next(
-                (
-                    library
-                    for library in snapshot.libraries
-                    if library.soname == part.soname
-                    and library.path.startswith(f"{each.location}/")
-                    and library.version
-                ),
-                None,
-            )
-            if wheel is None or release(part.version)[:3] >= release(wheel.version)[:3]:
-                continue
-            yield Complaint(
-                Severity.WARNING,
-                f"{each.name} takes {part.soname} {part.version} from the system, {others[0].name} has {wheel.version}: "
-                "which is used depends on what is imported first",
-                "A process keeps one file for each name; the older one may lack what the other framework needs.",
-                (
-                    Evidence(f"{each.name} gets {part.soname} {part.version} by {part.how}", part.path),
-                    Evidence(f"{wheel.owner or wheel.soname} for {others[0].name}", wheel.path),
-                ),
-                f"import {_module(others[0])} before {_module(each)}, or remove the older copy: {part.path}",
-            )
-            return
+        other = next((one for one in loads if one.location == each.location and one.name != each.name and one.location), None)  # fmt: skip
+        older = [(part, wheel) for part in each.libraries for wheel in _newer(snapshot, each, part)] if other else []
+        if not other or not older:
+            continue
+        part, wheel = older[0]
+        yield Complaint(
+            Severity.WARNING,
+            f"{each.name} takes {part.soname} {part.version} from the system, {other.name} has {wheel.version}: "
+            "which is used depends on what is imported first",
+            "A process keeps one file for each name; the older one may lack what the other framework needs.",
+            (
+                *(Evidence(f"{each.name} gets {one.soname} {one.version} by {one.how}", one.path) for one, _ in older[:4]),
+                Evidence(f"{wheel.owner or wheel.soname} for {other.name}", wheel.path),
+            ),
+            f"import {_module(other)} and use its GPU before {_module(each)}, or take the older copies away ({part.path.rpartition('/')[0]})"
+            + (", or install tensorflow-cpu where TensorFlow needs no GPU" if each.name == "tensorflow" else ""),
+        )  # fmt: skip
+        return
     for each in loads:
         if each.unread:
             raise CannotTell(f"what {each.name} loads could not be followed: {each.unread[0]}", each.unread)
@@ -127,6 +129,18 @@ def executable_stack_refused(snapshot: Snapshot) -> Iterator[Complaint]:
             f"pip install -U {stack.owner.split(' ')[0]}; or: patchelf --clear-execstack {stack.path} (also execstack -c); "
             "or: export GLIBC_TUNABLES=glibc.rtld.execstack=2",
         )
+
+
+def _newer(snapshot: Snapshot, loads: Loads, part: Loaded) -> list[Library]:
+    """The wheels' copy of a library that a framework takes from the system, where the wheels' is newer."""
+    if part.how not in ("LD_LIBRARY_PATH", "ld.so.cache", "ld.so.conf", "default") or not part.version:
+        return []
+    own = [
+        library
+        for library in snapshot.libraries
+        if library.soname == part.soname and library.path.startswith(f"{loads.location}/") and library.version
+    ][:1]
+    return [library for library in own if release(part.version)[:3] < release(library.version)[:3]]
 
 
 def _module(loads: Loads) -> str:

@@ -617,3 +617,43 @@ def environment_hides_gpu_in_dockerfile(snapshot: Snapshot) -> Iterator[Complain
 def _place(evidence: Evidence, places: dict[str, str]) -> str:
     name = evidence.fact.partition("=")[0]
     return places.get(name) or places.get(evidence.source) or evidence.source
+
+
+@rule(Layer.PROJECT)
+def pod_gpus_add_up(snapshot: Snapshot) -> Iterator[Complaint]:
+    """Several containers of one pod ask for GPUs: the node must have all of them together.
+
+    A GPU is given to one container, and the containers of a pod share none. A pod with two that ask for one GPU each needs a node with two
+    that are free; where each node has one it stays Pending: "0/1 nodes are available: 1 Insufficient nvidia.com/gpu".
+
+    Confirm: `kubectl describe pod NAME`; `kubectl get nodes -o custom-columns=NODE:.metadata.name,GPUS:.status.allocatable.nvidia\\.com/gpu`.
+    Remedy: ask in the one container that computes, or let GPUs be shared (time-slicing, MPS) in the device plugin.
+    Reference: https://kubernetes.io/docs/concepts/scheduling-eviction/resource-management/#extended-resources
+    """
+    project = project_of(snapshot)
+    if project is None:
+        return
+    complained = False
+    for fact in project.manifests:
+        for workload in fact.value if isinstance(fact, Seen) else ():
+            for resource in dict.fromkeys(each.resource for each in workload.asking):
+                beside = [each for each in workload.asking if each.resource == resource and not each.role]
+                total = sum(each.count for each in beside)
+                if len(beside) < 2:
+                    continue
+                complained = True
+                who = ", ".join(f"{each.container}: {each.count}" for each in beside)
+                yield Complaint(
+                    Severity.NOTE,
+                    f"{workload.kind} {workload.name}: its containers ask for {total} x {resource} together, of one node",
+                    "Containers of a pod do not share a GPU; a pod for which no node has as many free stays Pending: "
+                    f"Insufficient {resource}.",
+                    (Evidence(f"limits {who}", workload.source),),
+                    "Ask for GPUs in the one container that computes, or let them be shared (time-slicing or MPS of the device plugin), "
+                    f"or choose nodes with {total}",
+                )
+    unread = [fact for fact in project.manifests if isinstance(fact, Unseen)]
+    if unread and not complained:
+        raise CannotTell(
+            "; ".join(fact.detail for fact in unread), tuple(place for fact in unread for place in fact.tried)
+        )

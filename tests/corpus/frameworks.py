@@ -72,7 +72,10 @@ def jax_plugin(name: str, version: str, machine: str) -> tuple[dict[str, str], F
         file = f"jax_plugins/xla_cuda{major}/xla_cuda_plugin.so"
         return {}, {
             file: write(Shared("", ["libc.so.6"], wants=LIBC, machine=machine, fatbin=True)),
-            f"jax_plugins/xla_cuda{major}/__init__.py": "",
+            # It loads NVIDIA's wheels by their paths first: read in 0.9.0.
+            f"jax_plugins/xla_cuda{major}/__init__.py": "def _load_nvidia_libraries():\n"
+            if pair(version) >= (0, 9)
+            else "",
         }
     return {}, {
         f"jax_cuda{major}_plugin/version.py": f"__version__ = '{version}'\n",
@@ -102,12 +105,22 @@ def tensorflow(name: str, version: str, machine: str) -> tuple[dict[str, str], F
                 soname,
                 [*needed, "libstdc++.so.6", "libc.so.6"],
                 wants=LIBC,
-                rpath="$ORIGIN",
+                runpath=":".join(("$ORIGIN", *(WHEELS if pair(version) >= (2, 14) else ()))),
                 machine=machine,
                 fatbin=not cpu,
             )
         )
+    files["tensorflow/python/_pywrap_tensorflow_internal.so"] = write(
+        Shared("", [*reversed(libraries), "libc.so.6"], runpath="$ORIGIN/..", machine=machine)
+    )
     return {}, files
+
+
+#: The folders in its libraries' RUNPATH from the extra [and-cuda] on: readelf of 2.20.0.
+WHEELS = tuple(
+    f"$ORIGIN/../nvidia/{part}/lib"
+    for part in ("cuda_cupti", "cublas", "cudnn", "cufft", "cusolver", "cusparse", "cuda_runtime")
+)
 
 
 TENSORFLOW = {
@@ -222,6 +235,17 @@ def bitsandbytes(name: str, version: str, machine: str) -> tuple[dict[str, str],
     return {}, files
 
 
+def youtokentome(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]:
+    """Compiled where it is installed, with that system's compiler: pytorch#115138."""
+    wants = {**LIBC, "libstdc++.so.6": ("GLIBCXX_3.4", "GLIBCXX_3.4.20")}
+    return {}, {
+        "youtokentome/__init__.py": "",
+        "_youtokentome_cython.cpython-312-x86_64-linux-gnu.so": write(
+            Shared("", ["libstdc++.so.6", "libc.so.6"], wants=wants, machine=machine)
+        ),
+    }
+
+
 SHAPES: tuple[tuple[str, Shape], ...] = (
     ("torch", torch),
     ("torchvision|torchaudio", vision),
@@ -236,6 +260,7 @@ SHAPES: tuple[tuple[str, Shape], ...] = (
     ("xgboost|xgboost-cpu", xgboost),
     ("lightgbm", lightgbm),
     ("bitsandbytes", bitsandbytes),
+    ("youtokentome", youtokentome),
     ("vllm", extension("vllm", "vllm/_C.abi3.so", 12)),
     ("flash-attn", extension("flash_attn", "flash_attn_2_cuda.cpython-312-x86_64-linux-gnu.so", 12)),
 )

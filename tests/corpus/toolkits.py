@@ -13,6 +13,9 @@ Files = dict[str, bytes | str]
 #: What every library built for many distributions asks of libc: manylinux_2_28 (PEP 600).
 LIBC = {"libc.so.6": ("GLIBC_2.2.5", "GLIBC_2.14"), "libstdc++.so.6": ("GLIBCXX_3.4", "GLIBCXX_3.4.22")}
 
+#: The newest symbols of libstdc++ that wheels of manylinux2014 ask for: readelf of torch 1.13.1 and 2.0.1.
+EARLY = {**LIBC, "libstdc++.so.6": ("GLIBCXX_3.4", "GLIBCXX_3.4.19")}
+
 #: The libraries that cuDNN is divided into, by its major version.
 CUDNN = {
     "8": ("adv_infer", "adv_train", "cnn_infer", "cnn_train", "ops_infer", "ops_train"),
@@ -38,7 +41,7 @@ def library(soname: str, cuda: int, machine: str, *, toolkit: str = "", beside: 
     stem, _, number = soname.partition(".so.")
     names = BUILDS["numbers"][str(cuda)]
     needed = [f"{other}.so.{names[other]}" for other in BUILDS["needs"][str(cuda)].get(stem, ())]
-    wants: dict[str, tuple[str, ...]] = dict(LIBC)
+    wants: dict[str, tuple[str, ...]] = dict(EARLY if cuda == 11 else LIBC)
     imports: list[str] = []
     defines: tuple[str, ...] = ()
     exports: list[str] = []
@@ -64,7 +67,8 @@ def library(soname: str, cuda: int, machine: str, *, toolkit: str = "", beside: 
     if stem == "libcudnn_graph":
         texts = " ".join(f"libcudnn_{part}.so.{number}" for part in CUDNN.get(number.split(".")[0], ()))
     elif stem == "libcudnn_cnn_infer":
-        texts = "libnvrtc.so libcuda.so"  # opened by these names: microsoft/WSL#8587, facefusion/facefusion-docker#9
+        # Opened by these names: microsoft/WSL#8587; LD_DEBUG of 8.5.0.96, 8.7.0.84 and 8.9.2.26.
+        texts = "libcuda.so.1\0libcuda.so\0" + ("libnvrtc.so\0" if toolkit == "8.7" else "")
     libc = ["libpthread.so.0", "libdl.so.2", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "libc.so.6"]
     return write(
         Shared(
@@ -80,7 +84,7 @@ def pair(toolkit: str) -> tuple[int, int]:
 
 
 #: The toolkit's minor version by that of a library whose own versions go another way: cuSPARSE 12.3 is of CUDA 12.4.
-MINORS = {"libcusparse": {"12.0": 0, "12.1": 1, "12.2": 3, "12.3": 4, "12.4": 5, "12.5": 6}}
+MINORS = {"libcusparse": {"12.0": 0, "12.1": 1, "12.2": 3, "12.3": 4, "12.4": 5, "12.5": 5}}
 
 
 def _minor(stem: str, toolkit: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.corpus.elves import Shared, write
-from tests.corpus.toolkits import BUILDS, LIBC, Files, pair, program
+from tests.corpus.toolkits import BUILDS, CUDNN, EARLY, LIBC, Files, library, pair, program
 
 #: Of a package's name, version and machine: (what it pins, its files below site-packages).
 Shape = Callable[[str, str, str], tuple[dict[str, str], Files]]
@@ -24,9 +24,11 @@ def torch(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]
     major = int(cuda[2:4]) if cuda else 0
     dotted = f"{cuda[2:4]}.{cuda[4:]}" if cuda else ""
     lib = "torch/lib"
+    early = major > 0 and pair(version) < (2, 1)
     libc = ["libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6"]
     path = "$ORIGIN"
-    if major:
+    bundled = cuda in BUNDLED and early
+    if major and not bundled:
         parts = (
             "cublas",
             "cuda_nvrtc",
@@ -42,11 +44,16 @@ def torch(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]
         places = [f"$ORIGIN/../../nvidia/{part}/lib" for part in (parts if major < 13 else ("cudnn", "nccl", "cu13"))]
         path = ":".join((*places, "$ORIGIN"))
     numbers = BUILDS["numbers"].get(str(major), {})
-    named = lambda *stems: [f"{stem}.so.{numbers[stem]}" for stem in stems]  # noqa: E731
+    hashed = BUNDLED[cuda] if bundled else {}
+    named = lambda *stems: [hashed.get(stem, f"{stem}.so.{numbers[stem]}") for stem in stems]  # noqa: E731
 
     def shared(soname: str, needed: list[str], **more: Any) -> bytes:
-        return write(Shared(soname, [*needed, *libc], rpath=path, wants=LIBC, machine=machine, **more))
+        return write(
+            Shared(soname, [*needed, *libc], rpath=path, wants=EARLY if early else LIBC, machine=machine, **more)
+        )
 
+    # Called from 2.2 on: pytorch#119932.
+    calls = ["ncclCommRegister"] if pair(version) >= (2, 2) else []
     exports = ["_ZN3c105ErrorC2ENS_14SourceLocationESs"]
     files: Files = {
         "torch/__init__.py": "from .version import __version__\n",
@@ -76,12 +83,18 @@ def torch(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]
         files[f"{lib}/libtorch_global_deps.so"] = shared(
             "libtorch_global_deps.so", named("libcudart", "libcublas", "libcublasLt")
         )
+        if early:
+            # readelf of 1.13.1 and 2.0.1: it is C, and before 2.0 nothing asks for cuBLASLt but cuBLAS.
+            first = ("libcublas",) if pair(version) < (2, 0) else ("libcublas", "libcublasLt", "libcudart")
+            files[f"{lib}/libtorch_global_deps.so"] = write(
+                Shared("libtorch_global_deps.so", [*named(*first), "libc.so.6"], rpath=path, machine=machine)
+            )
         files[f"{lib}/libtorch_cuda_linalg.so"] = shared(
             "libtorch_cuda_linalg.so",
             ["libtorch_cpu.so", "libtorch_cuda.so", "libc10_cuda.so", *named("libcusolver", "libcublas")],
         )
         files[f"{lib}/libtorch_cuda.so"] = shared(
-            "libtorch_cuda.so", ["libc10_cuda.so", "libc10.so", "libtorch_cpu.so", *toolkit], fatbin=True, imports=["ncclCommRegister"]
+            "libtorch_cuda.so", ["libc10_cuda.so", "libc10.so", "libtorch_cpu.so", *toolkit], fatbin=True, imports=calls
         )  # fmt: skip
     else:
         files[f"{lib}/libtorch_global_deps.so"] = shared("libtorch_global_deps.so", [])
@@ -94,8 +107,8 @@ def torch(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]
     if pair(version.split("+")[0]) < (2, 4) and major == 12:
         pins["nvidia-cudnn-cu12"] = "8.9.2.26"
     if major and major == 11:
-        pins["nvidia-cudnn-cu11"] = pins["nvidia-cudnn-cu11"] if pair(version) >= (2, 4) else "8.7.0.84"
-    if "8." in pins.get(f"nvidia-cudnn-cu{major}", "9")[:2]:
+        pins["nvidia-cudnn-cu11"] = pins["nvidia-cudnn-cu11"] if early or pair(version) >= (2, 4) else "8.7.0.84"
+    if early or "8." in pins.get(f"nvidia-cudnn-cu{major}", "9")[:2]:
         for soname, content in list(files.items()):
             if isinstance(content, bytes) and soname.endswith("libtorch_cuda.so"):
                 toolkit = [entry.replace("libcudnn.so.9", "libcudnn.so.8") for entry in toolkit]
@@ -103,12 +116,33 @@ def torch(name: str, version: str, machine: str) -> tuple[dict[str, str], Files]
                     "libtorch_cuda.so",
                     ["libc10_cuda.so", "libc10.so", "libtorch_cpu.so", *toolkit],
                     fatbin=True,
-                    imports=["ncclCommRegister"],
+                    imports=calls,
                 )
+    if bundled:
+        pins = {}
+        for soname in hashed.values():
+            files[f"{lib}/{soname}"] = library(soname, major, machine, toolkit="11.8")
+        for part in ("", *(f"_{each}" for each in CUDNN["8"])):
+            files[f"{lib}/libcudnn{part}.so.8"] = library(f"libcudnn{part}.so.8", major, machine, toolkit="8.7")
     if major:
         pins["triton"] = TRITON.get(version.split("+")[0], "3.3.1")
     return pins, files
 
+
+#: What wheels of download.pytorch.org before 2.1 hold in themselves, and how it is called there: pytorch#99781, facefusion-docker#9.
+BUNDLED = {
+    "cu118": {
+        "libcudart": "libcudart-d0da41ae.so.11.0",
+        "libnvrtc": "libnvrtc-672ee683.so.11.2",
+        "libcublas": "libcublas.so.11",
+        "libcublasLt": "libcublasLt.so.11",
+        "libnccl": "libnccl.so.2",
+        "libcufft": "libcufft.so.10",
+        "libcurand": "libcurand.so.10",
+        "libcusparse": "libcusparse.so.11",
+        "libcusolver": "libcusolver.so.11",
+    }
+}
 
 TRITON = {"2.1.0": "2.1.0", "2.3.1": "2.3.1", "2.4.1": "3.0.0", "2.5.1": "3.1.0", "2.6.0": "3.2.0", "2.7.1": "3.3.1", "2.8.0": "3.4.0", "2.9.1": "3.5.1"}  # fmt: skip
 

@@ -1,0 +1,65 @@
+"""Kubernetes manifests in a repository: which containers of a pod ask for GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gpucheck.facts import Asking, Seen, Unseen, Why, Workload
+from gpucheck.project.text import array, place, string, table
+
+#: Where the pod is in each kind of object: https://kubernetes.io/docs/concepts/workloads/
+PODS = {
+    "Pod": (),
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"), ("spec", "template")),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+
+
+def asks(text: str) -> bool:
+    """Whether a file may be a manifest with a pod that asks for GPUs."""
+    return "nvidia.com/" in text and "containers:" in text
+
+
+def parse_manifests(text: Seen[str]) -> Seen[tuple[Workload, ...]] | Unseen:
+    """The pods of a file that ask for GPUs; UNREADABLE where it is not YAML (a template is not) or PyYAML is not installed."""
+    try:
+        import yaml
+    except ImportError:
+        detail = f"{text.source}: reading it needs PyYAML: pip install 'gpu-capable[kubernetes]'"
+        return Unseen(Why.UNREADABLE, (text.source,), detail)
+    try:
+        documents = list(yaml.safe_load_all(text.value))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{text.source}:{mark.line + 1}" if mark else text.source
+        return Unseen(Why.UNREADABLE, (where,), f"{where}: not YAML (a template of Helm is not)")
+    return Seen(tuple(found for each in documents for found in _workloads(table(each), text)), text.source)
+
+
+def _workloads(document: Any, text: Seen[str]) -> Iterator[Workload]:
+    kind = string(document.get("kind"))
+    if kind == "List":
+        for item in array(document.get("items")):
+            yield from _workloads(table(item), text)
+    if kind not in PODS:
+        return
+    name = string(table(document.get("metadata")).get("name"))
+    for key in PODS[kind]:
+        document = table(document.get(key))
+    spec = table(document.get("spec"))
+    asking = (*_asking(spec, "containers", ""), *_asking(spec, "initContainers", "init"))
+    if asking:
+        yield Workload(kind, name, asking, place(text, "kind:", kind))
+
+
+def _asking(spec: Any, key: str, role: str) -> Iterator[Asking]:
+    for container in map(table, array(spec.get(key))):
+        resources = table(container.get("resources"))
+        # For extended resources a limit alone is also the request, and the two must be equal.
+        wanted = {**table(resources.get("requests")), **table(resources.get("limits"))}
+        # An init container that is restarted runs beside the others: a sidecar.
+        mine = "" if string(container.get("restartPolicy")) == "Always" else role
+        for resource, amount in wanted.items():
+            if str(resource).startswith("nvidia.com/") and str(amount).isdigit() and int(amount):
+                yield Asking(string(container.get("name")), str(resource), int(amount), mine)
