@@ -15,7 +15,7 @@ from gpucheck.contract import Contract, ForwardDriver, GpuCode, NeededRuntime
 from gpucheck.elf.configuration import read_configuration
 from gpucheck.facts import Framework, Library, Seen, Snapshot
 from gpucheck.finding import Report, Severity
-from gpucheck.kb.capabilities import capabilities, code_runs
+from gpucheck.kb.capabilities import capabilities, runs
 from gpucheck.kb.forward import brands, packages
 from gpucheck.kb.toolkits import exact_driver
 from gpucheck.rules import reading
@@ -246,7 +246,7 @@ def _served(targets: Sequence[str]) -> list[ComputeCapability]:
     return [
         capability
         for capability, row in sorted(capabilities().items())
-        if row.now is None and any(code_runs(target, capability).holds for target in targets)
+        if row.now is None and any(runs(target, capability) for target in targets)
     ]
 
 

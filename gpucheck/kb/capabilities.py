@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from gpucheck import kb
 from gpucheck.kb.judgement import Judgement
@@ -93,6 +93,12 @@ def code_runs(target: str, capability: ComputeCapability) -> Judgement:
             because = "machine code is not promised to run between Tegra and other GPUs"
     reference = (gpu or row or known[max(known)]).reference
     return Judgement(holds, because, reference, gpu is None or row is None)
+
+
+@lru_cache(4096)
+def runs(target: str, capability: ComputeCapability) -> bool:
+    """Whether ``code_runs``, for those who ask of every target of every build: there are some dozens, asked for a thousand times."""
+    return bool(code_runs(target, capability).holds)
 
 
 def toolkit_compiles(cuda: CudaVersion, capability: ComputeCapability) -> Judgement:

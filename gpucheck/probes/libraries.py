@@ -29,6 +29,17 @@ def choice(system: System, soname: str) -> Choice:
     return Choice(soname, found.path, found.how, considered(found), skipped, found.fatal or "")
 
 
+def ptx_compiler(system: System, libcuda: Choice) -> Choice:
+    """What libcuda gets when it opens its compiler of PTX by name; a file beside it counts, too, however that is found."""
+    name = "libnvidia-ptxjitcompiler.so.1"
+    found = choice(system, name)
+    real = system.resolve(libcuda.path) if libcuda.path else None
+    beside = f"{real.rpartition('/')[0]}/{name}" if real else ""
+    if found.path is None and beside and system.resolve(beside):
+        return Choice(name, beside, "beside libcuda", found.considered)
+    return found
+
+
 def folders(system: System, variable: str) -> tuple[str, ...]:
     """The absolute folders in a search path variable."""
     return tuple(part.rstrip("/") for part in system.env.get(variable, "").split(":") if part.startswith("/"))

@@ -120,7 +120,7 @@ def observe(system: System, interpreter: str | None = None, deadline: float = dr
         driver_parts=compiling.driver_parts(system, installed),
         number_readers=compiling.number_readers(system, installed),
         loader=compiling.loader(system, environments),
-        ptx_compiler=libraries.choice(system, "libnvidia-ptxjitcompiler.so.1"),
+        ptx_compiler=libraries.ptx_compiler(system, libcuda),
         **answers(interview, silent, copies),
     )
 

@@ -104,8 +104,8 @@ def _needs(
         written[dist] = [found for line in lines if (found := _requirement(line))]
     for environment in environments:
         order = {folder: place for place, folder in enumerate(search_path(environment, environments))}
-        found = sorted((dist for dist in installed if dist.location in order), key=lambda dist: -order[dist.location])
-        here = {dist.name: dist for dist in found}
+        reached = sorted((dist for dist in installed if dist.location in order), key=lambda dist: -order[dist.location])
+        here = {dist.name: dist for dist in reached}
         # The lists of cuda-toolkit repeat a few long conditions.
         true_here = cache(partial(holds, python=environment.version, machine=host.architecture))
         valid = [

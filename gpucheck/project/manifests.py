@@ -17,23 +17,22 @@ PODS = {
 
 
 def asks(text: str) -> bool:
-    """Whether a file may be a manifest with a pod that asks for GPUs."""
-    return "nvidia.com/" in text and "containers:" in text
+    """Whether a file may be a manifest with a pod that asks for GPUs; a template of Helm is none before it is rendered."""
+    return "nvidia.com/" in text and "containers:" in text and "{{" not in text
 
 
 def parse_manifests(text: Seen[str]) -> Seen[tuple[Workload, ...]] | Unseen:
-    """The pods of a file that ask for GPUs; UNREADABLE where it is not YAML (a template is not) or PyYAML is not installed."""
+    """The pods of a file that ask for GPUs; UNREADABLE where it is not YAML, NOT_APPLICABLE where PyYAML is not installed."""
     try:
         import yaml
     except ImportError:
-        detail = f"{text.source}: reading it needs PyYAML: pip install 'gpu-capable[kubernetes]'"
-        return Unseen(Why.UNREADABLE, (text.source,), detail)
+        return Unseen(Why.NOT_APPLICABLE, (text.source,), f"{text.source} is YAML, and PyYAML is not installed")
     try:
         documents = list(yaml.safe_load_all(text.value))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{text.source}:{mark.line + 1}" if mark else text.source
-        return Unseen(Why.UNREADABLE, (where,), f"{where}: not YAML (a template of Helm is not)")
+        return Unseen(Why.UNREADABLE, (where,), f"{where}: not YAML")
     return Seen(tuple(found for each in documents for found in _workloads(table(each), text)), text.source)
 
 

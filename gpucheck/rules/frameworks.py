@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gpucheck.facts import Framework, Seen, Snapshot, Unseen, Why
 from gpucheck.finding import Complaint, Evidence, Severity
-from gpucheck.kb.capabilities import capabilities, code_runs
+from gpucheck.kb.capabilities import capabilities, runs
 from gpucheck.kb.frameworks import builds
 from gpucheck.kb.toolkits import knows_ptx
 from gpucheck.rules import reading
@@ -221,9 +221,7 @@ def _dropped(snapshot: Snapshot) -> Iterator[Complaint]:
 
 def _running(framework: Framework, capability: ComputeCapability) -> list[str]:
     """The targets of a build that can run on a GPU."""
-    return [
-        target for target in framework.architectures if TARGET.fullmatch(target) and code_runs(target, capability).holds
-    ]
+    return [target for target in framework.architectures if TARGET.fullmatch(target) and runs(target, capability)]
 
 
 def _covering(framework: Framework, capability: ComputeCapability) -> str:
@@ -232,7 +230,7 @@ def _covering(framework: Framework, capability: ComputeCapability) -> str:
     known = [
         build
         for build in (builds("torch") if framework.name == "torch" else ())
-        if any(code_runs(f"sm_{sm.major}{sm.minor}", capability).holds for sm in build.sm)
+        if any(runs(f"sm_{sm.major}{sm.minor}", capability) for sm in build.sm)
     ]
     if row and not row.last_toolkit:
         # The oldest CUDA that knows the GPU asks the least of the driver.

@@ -653,6 +653,16 @@ def pod_gpus_add_up(snapshot: Snapshot) -> Iterator[Complaint]:
                     f"or choose nodes with {total}",
                 )
     unread = [fact for fact in project.manifests if isinstance(fact, Unseen)]
+    for fact in unread:
+        if fact.why is Why.NOT_APPLICABLE:
+            complained = True
+            yield Complaint(
+                Severity.NOTE,
+                f"{fact.tried[0]} asks for GPUs and was not read",
+                "Nothing else depends on it.",
+                (Evidence(fact.detail, fact.tried[0]),),
+                "pip install 'gpu-capable[kubernetes]'",
+            )
     if unread and not complained:
         raise CannotTell(
             "; ".join(fact.detail for fact in unread), tuple(place for fact in unread for place in fact.tried)

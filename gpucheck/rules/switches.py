@@ -129,7 +129,7 @@ def ptx_compilation_disabled(snapshot: Snapshot) -> Iterator[Complaint]:
     name = next((name for name in ("CUDA_DISABLE_PTX_JIT", "CUDA_DISABLE_JIT") if _on(snapshot.variable(name))), "")
     if not name:
         return
-    from gpucheck.kb.capabilities import code_runs
+    from gpucheck.kb.capabilities import runs
 
     gpus = [gpu for gpu in reading.answering_gpus(snapshot) if gpu.capability]
     builds = [framework for framework in _gpu_builds(snapshot) if framework.architectures]
@@ -138,7 +138,7 @@ def ptx_compilation_disabled(snapshot: Snapshot) -> Iterator[Complaint]:
     for framework in builds:
         machine = [target for target in framework.architectures if re.fullmatch(r"sm_\d{2,3}[af]?", target)]
         for gpu in gpus:
-            if gpu.capability is None or any(code_runs(target, gpu.capability).holds for target in machine):
+            if gpu.capability is None or any(runs(target, gpu.capability) for target in machine):
                 continue
             yield Complaint(
                 Severity.ERROR,
@@ -286,7 +286,7 @@ def extensions_built_for_other_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
     entries = re.findall(r"(?:^|[;, ])\s*(\d+)\.(\d)([af]?)(\+PTX)?(?=[;, ]|$)", value or "")
     if not entries:
         return
-    from gpucheck.kb.capabilities import code_runs
+    from gpucheck.kb.capabilities import runs
 
     targets = [f"sm_{major}{minor}{suffix}" for major, minor, suffix, _ in entries]
     targets += [f"compute_{major}{minor}" for major, minor, _, ptx in entries if ptx]
@@ -294,7 +294,7 @@ def extensions_built_for_other_gpus(snapshot: Snapshot) -> Iterator[Complaint]:
     if not gpus:
         raise CannotTell("no GPU answers, so its compute capability is not known")
     for gpu in gpus:
-        if gpu.capability and not any(code_runs(target, gpu.capability).holds for target in targets):
+        if gpu.capability and not any(runs(target, gpu.capability) for target in targets):
             yield Complaint(
                 Severity.WARNING,
                 f"TORCH_CUDA_ARCH_LIST={value}: extensions that are compiled here do not run on {gpu.name} ({gpu.capability})",

@@ -54,6 +54,13 @@ def test_marker_on_linux(marker: str, python: str, value: bool | None) -> None:
         ("2.9", "^2.9", None),
         ("2.9", "^2.9,<2", False),
         ("", ">=2", None),
+        # By their numbers, unless the clause names a pre-release: NVIDIA's torch 2.6.0a0 has what others ask 2.6 for.
+        ("2.6.0a0+ecf3bae40a.nv25.01", ">=2.6", True),
+        ("14.0.0rc1", "==14.0.0rc1", True),
+        ("14.0.0", "==14.0.0rc1", False),
+        ("14.0.0b2", ">=14.0.0a1,<14.0.0rc1", True),
+        ("14.0.0.dev3", ">=14.0.0a1", False),
+        ("14.0.0.post1", ">14.0.0rc1", True),
     ],
 )
 def test_version_in_specifier(version: str, specifier: str, value: bool | None) -> None:

@@ -54,6 +54,21 @@ TORCH_BY_PYTHON = lock(
     package("torch", "2.9.1+cu126", more="resolution-markers = [\"python_full_version >= '3.12'\"]\n"),
     root=("torch",),
 )
+
+
+def pod(*gpus: int) -> str:
+    """A manifest with a container for each number of GPUs."""
+    containers = "".join(
+        f"  - name: c{at}\n    image: x\n    resources: {{limits: {{nvidia.com/gpu: {count}}}}}\n"
+        for at, count in enumerate(gpus)
+    )
+    return f"apiVersion: v1\nkind: Pod\nmetadata: {{name: demo}}\nspec:\n  containers:\n{containers}"
+
+
+DEPLOYMENT = (
+    "---\nkind: Service\n---\nkind: Deployment\nmetadata: {name: demo}\nspec:\n  template:\n    spec:\n      containers:\n"
+    + "".join(f"      - name: {name}\n        resources: {{limits: {{nvidia.com/gpu: '1'}}}}\n" for name in "ab")
+)
 EXTRAS = pyproject(more='[project.optional-dependencies]\ncpu = ["torch"]\ngpu = ["torch"]\n')
 EXTRAS_LOCK = lock(
     package("torch", "2.15.0+cpu", index="https://download.pytorch.org/whl/cpu"),
@@ -201,6 +216,12 @@ CASES: list[tuple[str, str, Files, Status, Severity | None]] = [
     ("base-image-unpinned", "by argument", uv(TORCH, TORCH13, "ARG TAG=3.13\nFROM python:${TAG}-slim\nRUN uv sync\n"), PASS, None),
     ("base-image-unpinned", "scratch", {"Dockerfile": "FROM scratch\nCOPY a /\n"}, PASS, None),
 
+    ("pod-gpus-add-up", "two containers", {"pod.yaml": pod(1, 1)}, FAIL, NOTE),
+    ("pod-gpus-add-up", "of a deployment", {"k8s/deployment.yaml": DEPLOYMENT}, FAIL, NOTE),
+    ("pod-gpus-add-up", "one container", {"pod.yaml": pod(2)}, PASS, None),
+    ("pod-gpus-add-up", "one before the other", {"pod.yaml": pod(1) + "  initContainers:\n  - name: first\n    resources: {limits: {nvidia.com/gpu: 1}}\n"}, PASS, None),
+    ("pod-gpus-add-up", "a template of Helm", {"pod.yaml": pod(1, 1) + "{{ if }}"}, PASS, None),
+    ("pod-gpus-add-up", "no YAML", {"pod.yaml": pod(1, 1) + "]"}, UNKNOWN, None),
     ("lock-missing", "none", {"pyproject.toml": TORCH}, FAIL, NOTE),
     ("lock-missing", "none, nothing to lock", {"pyproject.toml": pyproject("numpy")}, PASS, None),
     ("lock-missing", "uv.lock", {"pyproject.toml": TORCH, "uv.lock": TORCH13}, PASS, None),

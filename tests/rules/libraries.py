@@ -6,6 +6,7 @@ from gpucheck.facts import (
     Absent,
     Cached,
     Framework,
+    Late,
     Library,
     Loaded,
     Loads,
@@ -135,6 +136,10 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("library-missing", "for onnxruntime to preload", lacking("libcudnn.so.9", f"{PACKAGES}/nvidia/cudnn/lib/libcudnn.so.9", name="onnxruntime-gpu"), FAIL),
     ("library-missing", "cupy's cuBLAS, asked for when it is first used", lacking("libcublas.so.12", name="cupy-cuda12x", version="14.2.0"), FAIL),
     ("library-missing", "all is found", healthy(), PASS),
+    ("library-missing", "a name without a number", lacking("libnvrtc.so", f"{PACKAGES}/torch/lib/libnvrtc-672ee683.so.11.2", name="torch"), FAIL),
+    ("library-missing", "torch's fallback may take another CUDA", replace(
+        lacking("libcudart.so.12", "/opt/b/nvidia/cuda_runtime/lib/libcudart.so.12", name="torch"), libraries=(
+            Library("libcudart.so.11.0", "/opt/b/nvidia/cuda_runtime/lib/libcudart.so.11.0", "/x", "wheel", "11.7.99", "nvidia-cuda-runtime-cu11 11.7.99", 1),)), FAIL),
     ("library-missing", "no framework", healthy(frameworks=(), loads=ABSENT), PASS),
     ("library-missing", "a library could not be read", healthy(loads=BROKEN), UNKNOWN),
     ("library-missing", "not looked", healthy(loads=NOT_APPLICABLE), UNKNOWN),
@@ -227,6 +232,8 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
             loads=seen_loads(loads("cupy-cuda12x", "13.6.0", libraries=(part("libnccl.so.2", "2.16.2", "/usr/lib/x86_64-linux-gnu", "ld.so.cache"),))),
             libraries=(Library("libnccl.so.2", f"{PACKAGES}/nvidia/nccl/lib/libnccl.so.2", "/x", "wheel", "2.27.7", "nvidia-nccl-cu13 2.27.7", 1),)), PASS),
     ("import-order-decides", "a library could not be read", healthy(loads=BROKEN), UNKNOWN),
+    ("import-order-decides", "torch makes an old libstdc++ resident", healthy(loads=seen_loads(replace(loads(), late=(Late(
+        "youtokentome", f"{PACKAGES}/_youtokentome_cython.so", "libstdc++.so.6", "/lib64/libstdc++.so.6", "/opt/conda/lib/libstdc++.so.6", "GLIBCXX_3.4.20"),)))), FAIL),
     ("library-parts-mixed", "libnvrtc and its built-ins", healthy(loads=seen_loads(loads("any program", "", location="", libraries=(
         part("libnvrtc.so.10.2", "10.2.89", "/opt/conda/lib", "path"), part("libnvrtc-builtins.so", "11.6.55"))))), FAIL),
     # -- packages
@@ -313,6 +320,14 @@ CASES: list[tuple[str, str, Snapshot, Status]] = [
     ("libdevice-missing", "a CPU build", healthy(frameworks=(replace(TENSORFLOW, gpu=False),), tools=Seen((tool("libdevice", "", user="tensorflow 2.21.0"),), "")), PASS),
     ("libdevice-missing", "there", healthy(frameworks=(TENSORFLOW,), tools=Seen((tool("libdevice", "/usr/local/cuda/nvvm/libdevice/libdevice.10.bc", user="tensorflow 2.21.0"),), "")), PASS),
     ("libdevice-missing", "not looked", healthy(tools=NOT_APPLICABLE), UNKNOWN),
+    ("compiler-missing", "FlashInfer without nvcc", healthy(tools=Seen((tool("nvcc", "", user="flashinfer-python 0.6.4"),), "")), FAIL),
+    ("compiler-missing", "FlashInfer with nvcc", healthy(tools=Seen((tool("nvcc", "/usr/local/cuda/bin/nvcc", user="flashinfer-python 0.6.4"),), "")), PASS),
+    ("compiler-missing", "numba alone", healthy(frameworks=(), tools=Seen((tool("libnvvm", "", user="numba 0.57.1"),), "")), FAIL),
+    ("compiler-missing", "numba beside torch, for the CPU", healthy(tools=Seen((tool("libnvvm", "", user="numba 0.57.1"),), "")), PASS),
+    ("compiler-missing", "no GPU", bare(frameworks=(), tools=Seen((tool("libnvvm", "", user="numba 0.57.1"),), "")), PASS),
+    ("compiler-missing", "not looked", healthy(tools=NOT_APPLICABLE), UNKNOWN),
+    ("known-bad-pair", "a release candidate of CuPy", healthy(packages=packages(wheel("cupy-cuda13x", "14.0.0rc1"), wheel("nvidia-cuda-runtime", "13.0.48"))), FAIL),
+    ("known-bad-pair", "the release of CuPy", healthy(packages=packages(wheel("cupy-cuda13x", "14.0.0"), wheel("nvidia-cuda-runtime", "13.0.48"))), PASS),
     ("gpu-not-covered-by-build", "jax for CUDA 13 on Volta", healthy(
         frameworks=(replace(framework("jax", "0.10.2", "13.0"), cuda=None),), cuda=answers(gpus=(gpu(name="Tesla V100", capability=ComputeCapability(7, 0)),))), FAIL),
     ("known-bad-pair", "flash-attn on Turing", healthy(

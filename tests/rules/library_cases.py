@@ -34,6 +34,7 @@ WSL_LIBCUDA = driver_library(version="", kind="wsl", path="/usr/lib/wsl/lib/libc
 CUDNN = Library("libcudnn.so.8", "/opt/libcudnn.so.8", "/opt/libcudnn.so.8.9.2", "wheel", "8.9.2", "", 1)
 JAX = replace(torch(), name="jax", version="0.9.0")
 NOT_FOUND = Choice("libcuda.so", None, "not found", ())
+NO_COMPILER = Choice("libnvidia-ptxjitcompiler.so.1", None, "not found", ())
 
 
 def wsl(**changes: object) -> Snapshot:
@@ -70,6 +71,29 @@ def mps(**changes: object) -> Snapshot:
 
 
 CASES: list[tuple[str, str, Snapshot, Status]] = [
+    ("ptx-compiler-missing", "not beside libcuda", healthy(ptx_compiler=NO_COMPILER), FAIL),
+    ("ptx-compiler-missing", "in a container", healthy(container=DOCKER, ptx_compiler=NO_COMPILER), FAIL),
+    (
+        "ptx-compiler-missing",
+        "found",
+        healthy(ptx_compiler=replace(NO_COMPILER, path="/usr/lib64/libnvidia-ptxjitcompiler.so.1")),
+        PASS,
+    ),
+    ("ptx-compiler-missing", "Windows' driver", wsl(ptx_compiler=NO_COMPILER), PASS),
+    (
+        "ptx-compiler-missing",
+        "a driver that opens it elsewhere",
+        healthy(ptx_compiler=NO_COMPILER, libcuda_copies=(driver_library(version="418.226.00"),)),
+        PASS,
+    ),
+    (
+        "ptx-compiler-missing",
+        "the linker is not known",
+        healthy(ptx_compiler=replace(NO_COMPILER, how="unknown")),
+        PASS,
+    ),
+    ("ptx-compiler-missing", "not looked up", healthy(ptx_compiler=None), UNKNOWN),
+    ("ptx-compiler-missing", "an image", image(ptx_compiler=NO_COMPILER), UNKNOWN),
     (
         "libcuda-missing",
         "nodes without libraries",
