@@ -311,3 +311,16 @@ def test_jax_s_libraries_from_wheels_or_from_the_system(root: Root) -> None:
 def test_jax_without_any_wheel_and_without_a_toolkit(root: Root) -> None:
     jax(root)
     assert [each.soname for each in look(root, JAX).missing] == ["libcudart.so.12", "libcudnn.so.9"]
+
+
+def test_wheels_in_another_folder_of_sys_path_are_not_beside_it(root: Root) -> None:
+    """torch's RPATH leads to the folders beside it; what PYTHONPATH names is installed all the same (pytorch#147001)."""
+    torch(root)
+    (root.here / "opt/b").mkdir(parents=True)
+    for name in ("nvidia", "nvidia_cublas_cu12-12.6.4.1.dist-info"):
+        (root.here / SITE / name).rename(root.here / "opt/b" / name)
+    found = look(root, PYTHONPATH="/opt/b")
+    assert found.why == "its CUDA libraries are not beside it"
+    assert [(each.soname, each.copies) for each in found.missing] == [
+        ("libcublas.so.12", ("/opt/b/nvidia/cublas/lib/libcublas.so.12",))
+    ]

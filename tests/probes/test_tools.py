@@ -104,6 +104,42 @@ def test_where_xla_finds_libdevice(tmp_path: Path, place: str, env: dict[str, st
     assert look(tmp_path, {place: b"BC"}, **env)["libdevice"].path == place
 
 
+FLASHINFER = {f"{SITE}/flashinfer_python-0.6.4.dist-info/METADATA": "Name: flashinfer-python\n"}
+
+
+@pytest.mark.parametrize(
+    ("place", "env"),
+    [
+        ("/usr/local/cuda/bin/nvcc", {}),
+        ("/opt/bin/nvcc", {"PATH": "/opt/bin"}),
+        ("/opt/cuda/bin/nvcc", {"CUDA_HOME": "/opt/cuda"}),
+        ("/opt/nvcc", {"FLASHINFER_NVCC": "/opt/nvcc"}),
+    ],
+)
+def test_where_flashinfer_finds_nvcc(tmp_path: Path, place: str, env: dict[str, str]) -> None:
+    assert look(tmp_path, FLASHINFER, **env)["nvcc"].path == ""
+    assert look(tmp_path, {place: b"\x7fELF"}, **env)["nvcc"].path == place
+
+
+def test_flashinfer_whose_kernels_are_compiled_needs_no_nvcc(tmp_path: Path) -> None:
+    cached = {f"{SITE}/flashinfer_jit_cache-0.6.4.dist-info/METADATA": "Name: flashinfer-jit-cache\n"}
+    assert "nvcc" not in look(tmp_path, {**TRITON, **FLASHINFER, **cached})
+
+
+@pytest.mark.parametrize(
+    ("place", "env"),
+    [
+        ("/usr/local/cuda/nvvm/lib64/libnvvm.so.4", {}),
+        ("/opt/cuda/nvvm/lib64/libnvvm.so", {"CUDA_HOME": "/opt/cuda"}),
+        (f"{SITE}/nvidia/cuda_nvcc/nvvm/lib64/libnvvm.so.4", {}),
+    ],
+)
+def test_where_numba_finds_libnvvm(tmp_path: Path, place: str, env: dict[str, str]) -> None:
+    files = {f"{SITE}/numba-0.57.1.dist-info/METADATA": "Name: numba\n", f"{SITE}/numba/cuda/__init__.py": ""}
+    assert look(tmp_path, files, **env)["libnvvm"].path in ("", "unknown")
+    assert look(tmp_path, {place: b"\x7fELF"}, **env)["libnvvm"].path == place
+
+
 def test_nothing_to_look_for(tmp_path: Path) -> None:
     system = Rootfs(make_root(tmp_path, DEBIAN), {})
     assert isinstance(tools(system, (Python("/", "3.12", (SITE,), ""),), (), CACHE), Unseen)

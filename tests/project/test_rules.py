@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,14 @@ def test_the_rules_have_nothing_to_say_of_a_machine() -> None:
     from tests.machines import healthy
 
     assert {apply(rule, healthy()).status for rule in PROJECT_RULES} == {PASS}
+
+
+def test_without_pyyaml_a_manifest_is_named_and_changes_no_verdict(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    report = judge(write(tmp_path, {**uv(TORCH, TORCH13, CUDA13_IMAGE), "pod.yaml": pod(1, 1)}))
+    (complaint,) = outcome(report, "pod-gpus-add-up").complaints
+    assert (complaint.severity, complaint.summary) == (NOTE, "pod.yaml asks for GPUs and was not read")
+    assert report.verdict is Verdict.COMPATIBLE
 
 
 def test_a_pinned_requirements_file_tells_the_build_by_its_packages(tmp_path: Path) -> None:
