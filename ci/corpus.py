@@ -70,12 +70,17 @@ The 88 failures that gpucheck was asked to know.
 {healthy_table}"""
 
 #: The first judgement of the held-out set, and with which rules.
-HELD_OUT = "14 of 47 with the rules of before the corpus, 33 of 47 with those that were written meanwhile"
+HELD_OUT = (
+    "14 of 47 with the rules of before the corpus, 33 of 47 with those that were written meanwhile. Of U13 and U34 the wheels were "
+    "changed later to ones that are linked as their threads say"
+)
 
-#: The first judgement of the blind set.
+#: The first judgement of the blind set, and how its fixtures differ from then: git log -p -- tests/corpus/blind.
 BLIND = (
-    "11 of 25 were right at the first run. Two more were named rightly in words that the fixture did not expect, and four fixtures "
-    "then got what their thread has and they lacked (RECORD, METADATA, LD_LIBRARY_PATH, the whole torch)"
+    "11 of 25 were right at the first run. Rules were then written for the others, so that today's share is no measure of what has "
+    "not been seen. The fixtures changed in this: B01, B02, B03 and B25 got files that their wheels have and they lacked (RECORD, "
+    "METADATA), B02 also the LD_LIBRARY_PATH of its thread; B23 has torch in the place of TensorFlow; B02, B09 and B21 may be named by "
+    "one more rule each (known-bad-pair, compiler-missing, ptx-compiler-missing); B16 expects other words"
 )
 
 #: The first judgement of the fresh set.
@@ -90,10 +95,12 @@ def row(found: Grade) -> str:
     """The line of a fixture in its table."""
     fixture = found.fixture
     title = f"{fixture.id} | {_cell(fixture.title)} | {_source(fixture.source)}"
-    if not fixture.expect.root:
+    if not fixture.expect.root and not fixture.layer:
         warned = "; ".join(f"[{rule}](rules.md#{rule}): {why}" for rule, why in fixture.expect.warnings.items())
         return f"| {title} | {_cell(fixture.seen)} | {warned or 'nothing' if not found.wrong else found.wrong} |"
     named = f"[{found.named}](rules.md#{found.named})" if found.named else "nothing"
+    if not fixture.expect.root:
+        named = f"{named}, as a note: it works"
     return f"| {title} | {named} | {'yes' if not found.wrong else 'no'} |"
 
 

@@ -236,6 +236,12 @@ def healthy(**changes: object) -> Snapshot:
         network=ABSENT,
         code_folders=ABSENT,
         toolchain=ABSENT,
+        ptx_compiler=Choice(
+            "libnvidia-ptxjitcompiler.so.1",
+            f"{LIBCUDA.rpartition('/')[0]}/libnvidia-ptxjitcompiler.so.1",
+            "ld.so.cache",
+            (),
+        ),
     )
     return replace(snapshot, **changes)
 

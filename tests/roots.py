@@ -54,6 +54,7 @@ NODE = {
     "/sys/bus/pci/devices/0000:00:1f.0/vendor": "0x8086\n",
     "/usr/lib/x86_64-linux-gnu/libcuda.so.1": Link("libcuda.so.580.95.05"),
     "/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,
+    "/usr/lib/x86_64-linux-gnu/libnvidia-ptxjitcompiler.so.1": b"\x7fELF",
     "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1": Link("libnvidia-ml.so.580.95.05"),
     "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.95.05": b"\x7fELF" + b"\0" * 2_000_000,
 }  # fmt: skip

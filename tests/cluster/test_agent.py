@@ -62,6 +62,7 @@ def node_root(tmp_path: Path) -> Path:
     libraries.mkdir(parents=True)
     shutil.copy(LIBCUDA, libraries)
     (libraries / "libcuda.so.1").symlink_to(LIBCUDA.name)
+    (libraries / "libnvidia-ptxjitcompiler.so.1").touch()
     for path, text in {
         "etc/os-release": 'ID=ubuntu\nVERSION_ID="22.04"\n',
         "proc/version": "Linux version 6.1.0\n",
