@@ -102,8 +102,11 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
     severity = reading.lacking(snapshot)
     return Complaint(
         # onnxruntime.preload_dlls() and `import torch` are the documented ways; whether a program calls them is not seen.
-        # Which of two files is the first depends on the order in which the file system lists them.
-        Severity.WARNING if (preloadable or later or mistaken) and severity is Severity.ERROR else severity,
+        # Which of two files is the first depends on the order in which the file system lists them; not every program convolves.
+        Severity.WARNING
+        if (preloadable or later or mistaken or all(each.when in FEATURES for each in loads.missing))
+        and severity is Severity.ERROR
+        else severity,
         f"{titled(loads)} does not find {names}{more}",
         cause,
         (*_lost(loads.missing), *_others(loads.missing, snapshot)),
@@ -113,6 +116,9 @@ def _missing(snapshot: Snapshot, loads: Loads) -> Complaint:
         decisive=reading.import_names(snapshot, *(_file(each.soname) for each in loads.missing)),
     )
 
+
+#: What programs do without the missing library.
+FEATURES = ("convolutions",)
 
 #: What CuPy imports when its name is first used, from 14 on: cupy_backends/cuda/libs/__init__.py. Seen with 14.2.0, where `import
 #: cupy` and kernels work without any of them, and the first product, FFT or random number raises ImportError.
