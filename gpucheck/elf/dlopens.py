@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -14,11 +15,13 @@ from gpucheck.elf.reader import Elf, ElfError
 from gpucheck.elf.resolution import Resolution
 from gpucheck.elf.sections import read_sections
 from gpucheck.record import dataclass
-from gpucheck.system.protocol import System
+from gpucheck.system.protocol import NotKept, System
 
 SHT_PROGBITS = 1
 #: Device code and machine code hold no names.
 DATA_SECTIONS = (".rodata", ".lrodata", ".data", ".ldata")
+#: Where a string of ``Dlopen.written`` is: within 2 MB of the start of 130 in cuDNN 8.
+NEAR = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,8 @@ class Dlopen(kb.Row):
     measured: str = ""
     device_code: bool = False
     """Only when the opener holds device code: builds for CPUs have the same name."""
-    written: bool = False
-    """Only when the name is written in the opener: some of its versions open it, others do not."""
+    written: tuple[str, ...] = ()
+    """Only when all of these are written in the opener: some of its versions open the name, others do not."""
 
 
 @cache
@@ -81,8 +84,12 @@ def opened_by(system: System, elf: Elf) -> Iterator[tuple[str, Dlopen]]:
             # A part that lies beside it, or does not in builds without it.
             if "{origin}" in row.opens and system.resolve(path) is None:
                 continue
-            if not row.written or written(system, elf, path):
-                yield path, row
+            try:
+                if all(written(system, elf, text, limit=NEAR) for text in row.written):
+                    yield path, row
+            except NotKept:
+                # What was not kept of a layer says nothing, and such a row is of some versions only.
+                continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +133,18 @@ def written_name(system: System, elf: Elf, start: str) -> str | None:
     return written(system, elf, start, rb"[0-9][0-9.]{0,15}")
 
 
-def written(system: System, elf: Elf, start: str, rest: bytes = b"") -> str | None:
-    """The first string in a file's read-only data that is ``start`` and what matches ``rest``. Raises ``ElfError``, ``OSError``."""
+def written(system: System, elf: Elf, start: str, rest: bytes = b"", limit: int = sys.maxsize) -> str | None:
+    """The first string in a file's read-only data that is ``start`` and what matches ``rest``, in so many bytes of each section.
+
+    Raises ``ElfError``, ``OSError``.
+    """
     literal = b"\0" + start.encode()
     pattern = re.compile(rb"\0(" + re.escape(start.encode()) + rest + rb")\0")
     for section in read_sections(system, elf):
         if section.kind == SHT_PROGBITS and section.name.startswith(DATA_SECTIONS):
             if section.offset + section.size > system.status(elf.path).size:
                 raise ElfError(elf.path, f"truncated: {section.name} is cut off")
-            found = system.search(elf.path, pattern, section.offset, section.size, literal)
+            found = system.search(elf.path, pattern, section.offset, min(section.size, limit), literal)
             if found is not None:
                 return found.decode()
     return None

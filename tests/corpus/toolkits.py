@@ -67,8 +67,9 @@ def library(soname: str, cuda: int, machine: str, *, toolkit: str = "", beside: 
     if stem == "libcudnn_graph":
         texts = " ".join(f"libcudnn_{part}.so.{number}" for part in CUDNN.get(number.split(".")[0], ()))
     elif stem == "libcudnn_cnn_infer":
-        # Opened by these names: microsoft/WSL#8587; LD_DEBUG of 8.5.0.96, 8.7.0.84 and 8.9.2.26.
-        texts = "libcuda.so.1\0libcuda.so\0" + ("libnvrtc.so\0" if toolkit == "8.7" else "")
+        # microsoft/WSL#8587; strings and LD_DEBUG=libs of 8.5.0.96, 8.6.0.163, 8.7.0.84, 8.9.0.131 and 8.9.2.26.
+        texts = "libcuda.so.1\0libcuda.so\0" + ("libnvrtc.so\0" if pair(toolkit or "8.9") < (8, 9) else "")
+        texts += "cudnnRuntimeKernelGenerationInternal\0" if pair(toolkit or "8.9") in ((8, 6), (8, 7)) else ""
     libc = ["libpthread.so.0", "libdl.so.2", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "libc.so.6"]
     return write(
         Shared(
