@@ -29,7 +29,13 @@ def late(system: System, target: Installed, after: Interpreter, fresh: Interpret
     alone = fresh.process.would_open(SHARED, fresh.caller)
     if resident is None or alone.path is None or system.resolve(alone.path) == system.resolve(resident.path):
         return
-    newer = _defined(system, alone.path) - _defined(system, resident.path)
+    try:
+        older = _defined(system, resident.path)
+        # A library without any versions is let pass: _dl_check_map_versions of glibc's elf/dl-version.c.
+        newer = _defined(system, alone.path) - older if older else set()
+    except (ElfError, OSError):
+        # Of what cannot be read it is not known what it lacks.
+        return
     count = 0
     for other in find_all(system, (target.environment,)) if newer else ():
         if other.location != target.location or other.name == target.name:
@@ -55,7 +61,4 @@ def late(system: System, target: Installed, after: Interpreter, fresh: Interpret
 
 
 def _defined(system: System, path: str) -> set[str]:
-    try:
-        return set(read_versions(system, read_elf(system, path)).defined)
-    except (ElfError, OSError):
-        return set()
+    return set(read_versions(system, read_elf(system, path)).defined)
