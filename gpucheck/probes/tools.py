@@ -198,7 +198,7 @@ def _nvcc(system: System, dist: Distributed) -> Tool:
     if chosen := system.env.get("FLASHINFER_NVCC"):
         return Tool("nvcc", user, _first(system, [chosen]), None, (f"FLASHINFER_NVCC={chosen}",))
     home = system.env.get("CUDA_HOME") or system.env.get("CUDA_PATH")
-    if not home and (path := _on_path(system, "nvcc")):
+    if not home and (path := on_path(system, "nvcc")):
         return Tool("nvcc", user, path, None, ())
     place = f"{home or '/usr/local/cuda'}/bin/nvcc"
     return Tool("nvcc", user, _first(system, [place]), None, (place, *(() if home else ("nvcc on PATH",))))
