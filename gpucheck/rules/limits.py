@@ -33,7 +33,8 @@ def locked_memory_limited(snapshot: Snapshot) -> Iterator[Complaint]:
     if limit is None or limit > ENOUGH:
         return
     yield Complaint(
-        Severity.WARNING,
+        # Who gives InfiniBand to a container means to use it; on a host every such card shows it, Ethernet ones too.
+        Severity.WARNING if reading.in_container(snapshot) else Severity.NOTE,
         f"This process may lock {limit >> 10} KiB of memory: too little for NCCL over {net.rdma[0]} (InfiniBand or RoCE)",
         "Memory that an RDMA device reads or writes must be locked; without that NCCL fails with: Cannot allocate memory.",
         (
