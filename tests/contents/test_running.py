@@ -28,6 +28,11 @@ RUNNING = {
     "mps": "a daemon's pipe directory",
     "driver_mounts": "mounts",
     "address_space": "a limit of the process",
+    "locked_memory": "a limit of the process",
+    "processor": "the machine's",
+    "network": "the machine's interfaces",
+    "hidden": "what the machine's udev and Thunderbolt say",
+    "code_folders": "mounts",
 }
 #: Of the host.
 RUNNING_HOST = {
