@@ -14,7 +14,13 @@ from gpucheck.rules.rule import Layer, rule, seen
 
 @rule(
     Layer.FRAMEWORK,
-    follows=("libcuda-missing", "libcuda-off-loader-path", "wheel-for-other-machine", "package-files-missing"),
+    follows=(
+        "libcuda-missing",
+        "libcuda-off-loader-path",
+        "wsl-libcuda-shadowed",
+        "wheel-for-other-machine",
+        "package-files-missing",
+    ),
 )
 def triton_cannot_compile(snapshot: Snapshot) -> Iterator[Complaint]:
     """Triton lacks something that it compiles kernels with: ptxas, libcuda in the linker's cache, a C compiler, Python.h.

@@ -373,7 +373,16 @@ def driver_needs_glibc(snapshot: Snapshot) -> Iterator[Complaint]:
 OPENS_COMPILER = 450
 
 
-@rule(Layer.USER_DRIVER, follows=("driver-version-mismatch", "libcuda-unloadable", "compute-capability-not-granted"))
+@rule(
+    Layer.USER_DRIVER,
+    follows=(
+        "driver-version-mismatch",
+        "libcuda-unloadable",
+        "libcuda-is-stub",
+        "wsl-libcuda-shadowed",
+        "compute-capability-not-granted",
+    ),
+)
 def ptx_compiler_missing(snapshot: Snapshot) -> Iterator[Complaint]:
     """libnvidia-ptxjitcompiler.so.1 is missing beside libcuda: the driver cannot compile PTX.
 
