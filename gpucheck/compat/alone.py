@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from gpucheck.compat import needs
 from gpucheck.compat.cell import Reason
@@ -15,6 +16,14 @@ from gpucheck.kb.gpus import nearest
 JUDGED = ("compat-always-used",)
 
 
+@cache
+def _meaning(id: str) -> str:
+    """The first sentence of what ``gpucheck explain`` says of a rule; '' for one of another version."""
+    from gpucheck.rules import RULES
+
+    return next((rule.documentation.split("\n", 1)[0] for rule in RULES if rule.id == id), "")
+
+
 def image(contract: Contract, node: Node) -> Iterator[Reason]:
     """What holds whatever the node is."""
     for rule in contract.broken:
@@ -22,7 +31,7 @@ def image(contract: Contract, node: Node) -> Iterator[Reason]:
             rule,
             Verdict.INCOMPATIBLE,
             f"the image itself is broken: {rule}",
-            "Its own parts contradict each other, on any node.",
+            f"{_meaning(rule)} That is so on any node.".lstrip(),
             (Evidence(f"root cause {rule}", "gpucheck image"),),
             f"See what is wrong and what to do: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
         )
@@ -33,7 +42,7 @@ def image(contract: Contract, node: Node) -> Iterator[Reason]:
             rule,
             Verdict.CONDITIONAL,
             f"the image itself has a limit: {rule}",
-            "It holds on any node.",
+            f"{_meaning(rule)} That is so on any node.".lstrip(),
             (Evidence(f"warning {rule}", "gpucheck image"),),
             f"See what it means: gpucheck image {contract.image or 'REF'}; gpucheck explain {rule}",
         )
