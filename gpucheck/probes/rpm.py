@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from gpucheck.facts import Seen, SystemPackage, Unseen, Why
@@ -54,6 +51,9 @@ def _size(system: System, path: str) -> int:
 def _read(data: bytes, tells: Callable[[str], object]) -> Iterator[SystemPackage]:
     """From the tables of lib/backend/sqlite.c: Name has a row for each package, Packages its header."""
     import sqlite3
+    from contextlib import closing
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     try:
         with TemporaryDirectory() as folder:

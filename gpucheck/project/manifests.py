@@ -33,14 +33,20 @@ def parse_manifests(text: Seen[str]) -> Seen[tuple[Workload, ...]] | Unseen:
         mark = getattr(error, "problem_mark", None)
         where = f"{text.source}:{mark.line + 1}" if mark else text.source
         return Unseen(Why.UNREADABLE, (where,), f"{where}: not YAML")
-    return Seen(tuple(found for each in documents for found in _workloads(table(each), text)), text.source)
+    objects = [one for each in documents for one in _objects(table(each))]
+    return Seen(tuple(found for each in objects for found in _workloads(each, text)), text.source)
+
+
+def _objects(document: Any) -> Iterator[Any]:
+    """What kubectl takes a document for: an object, or a List of them. An alias in YAML may put a List into itself, so none is in another."""
+    if string(document.get("kind")) == "List":
+        yield from map(table, array(document.get("items")))
+    else:
+        yield document
 
 
 def _workloads(document: Any, text: Seen[str]) -> Iterator[Workload]:
     kind = string(document.get("kind"))
-    if kind == "List":
-        for item in array(document.get("items")):
-            yield from _workloads(table(item), text)
     if kind not in PODS:
         return
     name = string(table(document.get("metadata")).get("name"))
