@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpucheck.facts import Seen, SystemPackage, Unseen, Why
 from gpucheck.system import System
+
+if TYPE_CHECKING:
+    import sqlite3
 
 #: /usr/lib/sysimage/rpm on Fedora and SUSE, where /var/lib/rpm is a link to it.
 FOLDERS: Final = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
@@ -16,6 +20,9 @@ SQLITE: Final = "rpmdb.sqlite"
 OTHERS: Final = {"Packages": "Berkeley DB", "Packages.db": "ndb"}
 #: A full desktop's has 100 MB, a CUDA image's 10 to 30.
 MAX_SIZE: Final = 32 << 20
+#: Instructions of SQLite's own machine at a time, and how many times: ten thousand packages take about one million.
+STEP: Final = 100_000
+MAX_STEPS: Final = 1000
 
 
 def rpm_packages(system: System, tells: Callable[[str], object]) -> Seen[tuple[SystemPackage, ...]] | Unseen:
@@ -61,11 +68,25 @@ def _read(data: bytes, tells: Callable[[str], object]) -> Iterator[SystemPackage
             path.write_bytes(data)
             # immutable: it cannot change, so that neither a lock nor a -wal file is looked for.
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+                _expect_tables(database)
+                # The pages of a damaged file may lead in a circle.
+                steps = iter(range(MAX_STEPS))
+                database.set_progress_handler(lambda: next(steps, None) is None, STEP)
                 for name, blob in database.execute("SELECT key, blob FROM Name JOIN Packages USING (hnum)"):
-                    if isinstance(name, str) and tells(name):
+                    if isinstance(name, str) and isinstance(blob, bytes) and tells(name):
                         yield SystemPackage(name, parse_version(blob), "installed")
     except sqlite3.Error as error:
         raise ValueError(str(error)) from error
+
+
+def _expect_tables(database: sqlite3.Connection) -> None:
+    """An image brings the file: a view or a computed column could run on for ever, or make gigabytes of nothing."""
+    rows = database.execute(
+        "SELECT type, rootpage, sql FROM sqlite_master WHERE name IN ('Name', 'Packages')"
+    ).fetchall()
+    plain = [kind == "table" and root and not re.search(r"\bAS\b", str(sql), re.IGNORECASE) for kind, root, sql in rows]
+    if not all(plain):
+        raise ValueError("Name and Packages are not the two tables that RPM makes")
 
 
 EPOCH, VERSION, RELEASE = 1003, 1001, 1002

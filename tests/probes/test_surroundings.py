@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -305,6 +307,44 @@ def test_a_database_of_rpm_that_cannot_be_read_is_not_absent(
     found = system_packages.system_packages(root(tmp_path, files))
     assert isinstance(found, Unseen) and found.why is Why.UNREADABLE
     assert detail in found.detail
+
+
+HEADERS = "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB)"
+NAMES = "CREATE TABLE Name (key TEXT, hnum INTEGER)"
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 'nvidia' || i AS key, 1 AS hnum FROM n"
+)
+COMPUTED = "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB AS (zeroblob(900000000)))"
+
+
+@pytest.mark.parametrize(
+    "schema", [(HEADERS, f"CREATE VIEW Name AS {ENDLESS}"), (COMPUTED, NAMES)], ids=["endless view", "computed column"]
+)
+def test_a_database_that_an_image_made_up_is_refused(tmp_path: Path, schema: tuple[str, ...]) -> None:
+    found = rpm.rpm_packages(made_database(tmp_path, *schema), lambda _: True)
+    assert isinstance(found, Unseen)
+    assert (found.why, found.detail.endswith("are not the two tables that RPM makes")) == (Why.UNREADABLE, True)
+
+
+def test_a_long_way_through_a_database_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) INSERT INTO Name SELECT 'a', 1 FROM n"
+    system = made_database(tmp_path, HEADERS, NAMES, rows, "INSERT INTO Packages VALUES (1, 'no bytes')")
+    assert rpm.rpm_packages(system, lambda _: True) == Seen((), "/var/lib/rpm/rpmdb.sqlite")
+    monkeypatch.setattr(rpm, "STEP", 1000)
+    monkeypatch.setattr(rpm, "MAX_STEPS", 3)
+    found = rpm.rpm_packages(system, lambda _: True)
+    assert isinstance(found, Unseen)
+    assert found.detail.endswith("interrupted")
+
+
+def made_database(folder: Path, *statements: str) -> Rootfs:
+    """A root folder whose database of RPM was made by these statements."""
+    place = folder / "root/var/lib/rpm"
+    place.mkdir(parents=True)
+    with closing(sqlite3.connect(place / "rpmdb.sqlite")) as database, database:
+        for statement in statements:
+            database.execute(statement)
+    return Rootfs(str(folder / "root"))
 
 
 @pytest.mark.parametrize("header", [b"", b"\0" * 8, b"\xff" * 64, b"\0\0\0\1\0\0\0\4" + b"\0" * 16])
